@@ -1,0 +1,3 @@
+from carcli.cli.app import main
+
+main()

@@ -1,0 +1,149 @@
+"""Many images, one after the other: each output whole or not at all, no failure stops the rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from carcli import images
+from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
+from carcli.files import write_whole
+from carcli.images import Picture
+from carcli.plan import Job
+from carcli.rescaler import Rescaler
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one image."""
+
+    source: Path
+    target: Path | None
+    status: Status
+    reason: str | None = None  # of a failure or of skipping
+    notes: tuple[str, ...] = ()
+    model: str | None = None
+    input_size: tuple[int, int] | None = None  # width, height
+    output_size: tuple[int, int] | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    seconds: float = 0.0
+
+
+Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]
+
+
+def downscale(rescaler: Rescaler, picture: Picture, tile: int | None = None) -> tuple[Picture, str, tuple[str, ...]]:
+    """The LR picture, the checkpoint's id, and notes for the user."""
+    return rescaler.down_picture(picture, tile), rescaler.id, ()
+
+
+class Upscaler:
+    """Restores pictures, each with the model that its tag names, or with the one given."""
+
+    def __init__(
+        self,
+        load: Callable[[str, int | None], Rescaler],
+        family_of: Callable[[str], str | None],
+        model: str | None,
+        scale: int | None,
+        ignore_tag: bool = False,
+        tile: int | None = None,
+    ) -> None:
+        self._load, self._family_of = load, family_of
+        self._model, self._scale, self._ignore_tag, self._tile = model, scale, ignore_tag, tile
+        self._loaded: dict[tuple[str, int | None], Rescaler] = {}
+
+    def _rescaler(self, model: str, scale: int | None) -> Rescaler:
+        key = (model, scale)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(model, scale)
+        return self._loaded[key]
+
+    def __call__(self, picture: Picture) -> tuple[Picture, str, tuple[str, ...]]:
+        """Restore one picture. Raises ``ImageError`` where tag and request contradict each other."""
+        if self._ignore_tag:
+            picture = replace(picture, tag=None, tag_error=None)
+        if picture.tag_error is not None:
+            raise ImageError(picture.tag_error)
+        tag = picture.tag
+        if tag is None:
+            rescaler = self._rescaler(self._model or "edsr", self._scale)
+            note = f"has no carcli tag: restored with {rescaler.id}, as super-resolution of an ordinary image"
+            return rescaler.up_picture(picture, self._tile), rescaler.id, () if self._ignore_tag else (note,)
+        if self._scale is not None and self._scale != tag.scale:
+            raise ImageError(f"its tag says scale {tag.scale}, not {self._scale}; leave --scale out, or pass --ignore-tag")
+        made_by = self._family_of(tag.checkpoint)
+        if self._model is not None and self._model != tag.checkpoint and self._model != made_by:
+            if not self._model.endswith(".safetensors"):
+                raise ImageError(
+                    f"was made with {tag.checkpoint}, not {self._model}; leave --model out, or pass --ignore-tag"
+                )
+            return self._rescaler(self._model, tag.scale).up_picture(picture, self._tile), tag.checkpoint, ()
+        if made_by is None:
+            raise ImageError(
+                f"was made with checkpoint {tag.checkpoint}, which this carcli does not have; "
+                "pass its .safetensors file as --model, or --ignore-tag"
+            )
+        rescaler = self._rescaler(tag.checkpoint, tag.scale)
+        return rescaler.up_picture(picture, self._tile), rescaler.id, ()
+
+
+def _failed(job: Job, reason: str, began: float) -> Result:
+    return Result(job.source, job.target, "failed", reason, seconds=time.monotonic() - began)
+
+
+def _process(job: Job, work: Work, overwrite: bool, compression: int) -> Result:
+    began = time.monotonic()
+    if job.target is None:
+        return _failed(job, job.obstacle or "has no target", began)
+    if not overwrite and job.target.exists():
+        return Result(job.source, job.target, "skipped", "exists already; --overwrite replaces it")
+    try:
+        picture = images.read(job.source)
+        made, model, notes = work(picture)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(job.target, partial(_encode, made, compression))
+        input_bytes, output_bytes = job.source.stat().st_size, job.target.stat().st_size
+    except (ImageError, WeightsError, UsageError) as error:
+        return _failed(job, str(error), began)
+    except OSError as error:
+        return _failed(job, f"{error.filename or job.target}: {error.strerror or error}", began)
+    except MemoryError:
+        return _failed(job, "not enough memory for it", began)
+    except RuntimeError as error:  # torch's: a device's memory, above all
+        return _failed(job, f"{' '.join(str(error).split())[:200]}", began)
+    return Result(
+        job.source, job.target, "done", None, (*picture.notes, *notes), model,
+        picture.size, made.size, input_bytes, output_bytes, time.monotonic() - began,
+    )  # fmt: skip
+
+
+def _encode(picture: Picture, compression: int, file: object) -> None:
+    images.encode(picture, file, compression)  # type: ignore[arg-type]
+
+
+def run(jobs: Iterable[Job], work: Work, *, overwrite: bool = False, compression: int = 6) -> Iterator[Result]:
+    """Process jobs in order and yield what became of each."""
+    for job in jobs:
+        yield _process(job, work, overwrite, compression)
+
+
+def writable(folder: Path) -> None:
+    """Make the output folder, and make sure that files can be created there.
+
+    Raises ``CarcliError`` where they cannot: then no image could be written at all.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable")
+    except OSError as error:
+        raise CarcliError(f"{folder}: cannot write there ({error.strerror or error}); name another folder with -o") from error

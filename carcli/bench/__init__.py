@@ -1,0 +1,1 @@
+"""Measuring: metrics, datasets, and comparisons of families."""

@@ -1,0 +1,231 @@
+"""From image files to 8-bit pixels and back: orientation, colour, alpha, profiles and the tag.
+
+The image policy: models see 8-bit RGB. EXIF orientation is applied; ICC profile and the rest
+of EXIF travel along; alpha is a plane of its own; grey stays grey; palettes become RGB(A); CMYK
+goes through its profile to sRGB; 16 bits are rounded to 8 with a warning; several frames,
+truncated or absurdly large files are errors for that file alone.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from carcli import tag as tags
+from carcli.errors import ImageError
+from carcli.tag import Tag
+
+Pixels = NDArray[np.uint8]
+
+MAX_PIXELS = 1 << 29  # 536 megapixels: more is taken for an attack, or for not a photograph
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .mpo .webp .avif .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .jp2 .j2k .tga .qoi".split()
+)  # what is taken for an image in a folder; files named one by one may have any suffix
+SIXTEEN_BIT = "16 bits a channel were rounded to 8"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as carcli works on it.
+
+    ``pixels``: (H, W, 3) RGB or (H, W, 1) grey, uint8. ``alpha``: (H, W, 1) uint8 or None.
+    ``icc`` and ``exif``: raw bytes that are carried along. ``tag``: what ``down`` noted.
+    ``tag_error``: why a tag that is there cannot be used. ``notes``: what a user should know.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    tag: Tag | None = None
+    tag_error: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def _reason(error: BaseException) -> str:
+    """One short line out of a decoder's exception."""
+    text = " ".join(str(error).split())
+    return text[:200] if text else type(error).__name__
+
+
+def _to_8_bit(values: NDArray[Any]) -> Pixels:
+    """16-bit levels to the nearest 8-bit ones: 0 → 0, 65535 → 255."""
+    wide = values.astype(np.uint32)
+    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _sixteen_bit_grey(image: Image.Image) -> Pixels:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError("its grey values are outside 16 bits; convert it to 8 or 16 bits first")
+    return _to_8_bit(values)
+
+
+def _sixteen_bit_colour(image: Image.Image, data: bytes) -> Image.Image | None:
+    """A 16-bit RGB(A) file rounded, not truncated, to 8 bits; None for any other file.
+
+    Pillow decodes one byte of each 16-bit sample, which one depends on the byte order it is
+    told; told both, it gives both.
+    """
+    if not image.tile or image.mode not in ("RGB", "RGBA"):
+        return None
+    arguments = image.tile[0].args
+    raw = arguments if isinstance(arguments, str) else arguments[0] if arguments else ""
+    other = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}.get(str(raw))
+    if other is None:
+        return None
+    low = Image.open(io.BytesIO(data))
+    low.tile = [
+        t._replace(args=other if isinstance(t.args, str) else (other, *(t.args or ())[1:])) for t in low.tile
+    ]  # fmt: skip
+    wide = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+    rounded = Image.fromarray(_to_8_bit(wide))
+    rounded.info = image.info
+    rounded.getexif().update(image.getexif())
+    return rounded
+
+
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    """CMYK through its own profile to sRGB, or by the plain formula where it has none that works."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError, TypeError):
+            pass
+    return image.convert("RGB")
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """EXIF without orientation, which has been applied, and without an embedded thumbnail."""
+    exif = image.getexif()
+    exif.pop(ExifTags.Base.Orientation, None)
+    if not len(exif) and not exif.get_ifd(ExifTags.IFD.Exif) and not exif.get_ifd(ExifTags.IFD.GPSInfo):
+        return None
+    return exif.tobytes()
+
+
+def _planes(image: Image.Image) -> tuple[Pixels, Pixels | None]:
+    """Pixels (H, W, 1 or 3) and alpha (H, W, 1) of an image in any 8-bit mode."""
+    mode = image.mode
+    if mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None], None
+    transparent = "transparency" in image.info
+    if mode in ("LA", "La"):
+        both = np.asarray(image.convert("LA"))
+        return both[..., :1], both[..., 1:]
+    if mode in ("RGBA", "RGBa", "PA") or transparent:
+        both = np.asarray(image.convert("RGBA"))
+        return both[..., :3], both[..., 3:]
+    return np.asarray(image.convert("RGB")), None
+
+
+def _is_sequence(image: Image.Image) -> bool:
+    return getattr(image, "n_frames", 1) > 1 and image.format != "MPO"  # a camera's preview is no second frame
+
+
+def decode(data: bytes) -> Picture:
+    """Decode an image file's bytes according to the image policy.
+
+    Raises ``ImageError`` with one line of reason for whatever cannot be used.
+    """
+    if not data:
+        raise ImageError("the file is empty")
+    notes: list[str] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, notes)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"more than {MAX_PIXELS >> 20} megapixels; split it first") from error
+    except MemoryError as error:
+        raise ImageError("not enough memory to decode it") from error
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        raise ImageError(f"cannot be decoded: {_reason(error)}") from error
+
+
+def _decode(data: bytes, notes: list[str]) -> Picture:
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(f"{width}x{height} is more than {MAX_PIXELS >> 20} megapixels; split it first")
+        if _is_sequence(image):
+            raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
+        text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
+        tag, tag_error = None, None
+        if text is not None:
+            try:
+                tag = tags.parse(str(text), image.size)
+            except ImageError as error:
+                tag_error = str(error)
+        decoded: Image.Image = image
+        rounded = _sixteen_bit_colour(image, data)
+        icc = image.info.get("icc_profile")
+        if rounded is not None:
+            notes.append(SIXTEEN_BIT)
+            decoded = rounded
+        decoded.load()
+        decoded = ImageOps.exif_transpose(decoded)
+        exif = _exif(decoded)
+        if decoded.mode.startswith("I") or decoded.mode == "F":
+            if decoded.mode == "F":
+                raise ImageError("holds floating-point values; convert it to 8 or 16 bits first")
+            pixels, alpha = _sixteen_bit_grey(decoded)[..., None], None
+            notes.append(SIXTEEN_BIT)
+        elif decoded.mode == "CMYK":
+            pixels, alpha, icc = np.asarray(_from_cmyk(decoded)), None, None
+        else:
+            pixels, alpha = _planes(decoded)
+            if decoded.mode == "LAB":
+                icc = None
+        return Picture(pixels, alpha, icc, exif, tag, tag_error, tuple(notes))
+
+
+def read(path: Path) -> Picture:
+    """Read and decode an image file. Raises ``ImageError`` with one line of reason."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from error
+    return decode(data)
+
+
+def encode(picture: Picture, file: IO[bytes], compression: int = 6) -> None:
+    """Write a picture as PNG with its alpha, profile, EXIF and tag.
+
+    ``compression`` is zlib's level, 0 to 9.
+    """
+    channels = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
+    array = np.concatenate(channels, 2) if len(channels) > 1 else picture.pixels
+    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)  # L, LA, RGB or RGBA by the shape
+    options: dict[str, Any] = {"compress_level": compression}
+    if picture.tag is not None:
+        info = PngInfo()
+        info.add_itxt(tags.KEY, picture.tag.to_json(), zip=True)
+        options["pnginfo"] = info
+    if picture.icc:
+        options["icc_profile"] = picture.icc
+    if picture.exif:
+        options["exif"] = picture.exif
+    image.save(file, "PNG", **options)

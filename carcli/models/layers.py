@@ -1,0 +1,65 @@
+"""Layers that several networks share."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K, in [0, 1]; EDSR and CAR
+
+
+class MeanShift(nn.Conv2d):
+    """A fixed 1x1 convolution that adds ``sign`` times the mean colour of DIV2K."""
+
+    def __init__(self, sign: int) -> None:
+        super().__init__(3, 3, 1)
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
+            cast(Tensor, self.bias).copy_(sign * torch.tensor(RGB_MEAN))
+        self.requires_grad_(False)
+
+
+class ResidualBlock(nn.Module):
+    """x + res_scale · conv3(ReLU(conv3(x))), zero padded, no normalisation (EDSR, figure 2c)."""
+
+    def __init__(self, features: int, res_scale: float = 1.0) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        self.res_scale = res_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = self.body(x)
+        if self.res_scale != 1:
+            change = change * self.res_scale
+        return cast(Tensor, x + change)
+
+
+def autocast_like(x: Tensor) -> Tensor:
+    """``x`` in the precision that autocast computes with here, or as it is without autocast."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def start_small(blocks: nn.Module, factor: float = 0.1) -> None:
+    """Scale the last convolution of every residual block down, so that a deep body starts near the identity."""
+    with torch.no_grad():
+        for block in blocks.modules():
+            if isinstance(block, ResidualBlock):
+                cast(nn.Conv2d, block.body[2]).weight.mul_(factor)
+
+
+def bicubic_down(hr: Tensor, scale: int) -> Tensor:
+    """Antialiased bicubic (a = -0.5, as Pillow's), (B, C, s·h, s·w) → (B, C, h, w), float32, not clamped."""
+    return F.interpolate(hr.float(), scale_factor=1 / scale, mode="bicubic", antialias=True)
+
+
+def bicubic_up(lr: Tensor, scale: int) -> Tensor:
+    """Bicubic enlargement (a = -0.5, as Pillow's), (B, C, h, w) → (B, C, s·h, s·w), float32, not clamped."""
+    return F.interpolate(lr.float(), scale_factor=scale, mode="bicubic", antialias=True)

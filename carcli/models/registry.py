@@ -1,0 +1,97 @@
+"""From a family's name and a checkpoint's architecture arguments to its pair of networks.
+
+What tiling and batching need to know of a network it says itself, as attributes of the module:
+``scale``; ``multiple_of`` and ``minimum``, the sizes it takes, in its own input's pixels;
+``halo``, the input pixels around a tile that the tile's result depends on; ``tile``, the side
+of the default tile in LR pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from torch import Tensor, nn
+
+from carcli.errors import WeightsError
+from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.models.edsr import Edsr, EdsrConfig
+from carcli.models.resampler_net import (
+    BaseResamplerConfig,
+    BaseResamplerNet,
+    ContentAdaptiveResampler,
+    ResamplerConfig,
+    ResamplerNet,
+)
+
+Architecture = Mapping[str, Any]
+Config = TypeVar("Config")
+
+
+class Network(Protocol):
+    """What every half of a pair offers."""
+
+    scale: int
+    multiple_of: int
+    minimum: int
+
+    @property
+    def halo(self) -> int: ...
+
+    @property
+    def tile(self) -> int: ...
+
+    def __call__(self, image: Tensor) -> Tensor: ...
+
+
+class Pair(NamedTuple):
+    """A downscaler and the upscaler that was trained with it."""
+
+    down: nn.Module
+    up: nn.Module
+
+
+def configure(config: Callable[..., Config], arguments: Architecture, scale: int) -> Config:
+    """A config dataclass from a checkpoint's arguments; an unknown one is an error that names it."""
+    known = {field.name for field in fields(cast(Any, config))}
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise WeightsError(f"unknown architecture argument {unknown[0]!r} (known: {', '.join(sorted(known))})")
+    return config(scale=scale, **arguments)
+
+
+def _edsr(scale: int, architecture: Architecture) -> Pair:
+    arguments = dict(architecture.get("down", {}))
+    net: ResamplerNet | BaseResamplerNet
+    kind = arguments.pop("net", "paper")
+    if kind == "paper":
+        net = ResamplerNet(configure(ResamplerConfig, arguments, scale))
+    elif kind == "base":
+        net = BaseResamplerNet(configure(BaseResamplerConfig, arguments, scale))
+    else:
+        raise WeightsError(f"unknown resampler network {kind!r} (known: base, paper)")
+    return Pair(ContentAdaptiveResampler(net), Edsr(configure(EdsrConfig, architecture.get("up", {}), scale)))
+
+
+def _bicubic(scale: int, architecture: Architecture) -> Pair:
+    return Pair(BicubicDown(scale), BicubicUp(scale))
+
+
+BUILDERS: dict[str, Callable[[int, Architecture], Pair]] = {
+    "edsr": _edsr,
+    "bicubic": _bicubic,
+}
+
+
+def build(family: str, scale: int, architecture: Architecture) -> Pair:
+    """The networks of a checkpoint, with fresh weights.
+
+    Raises ``WeightsError`` for an unknown family or architecture argument.
+    """
+    if family not in BUILDERS:
+        raise WeightsError(f"unknown family {family!r} (known: {', '.join(BUILDERS)})")
+    try:
+        return BUILDERS[family](scale, architecture)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"architecture of family {family} at scale {scale}: {error}") from error

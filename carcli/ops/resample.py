@@ -1,0 +1,219 @@
+"""Content adaptive resampling (CAR, arXiv 1907.12904, section 3.2).
+
+Every LR pixel is a weighted sum of k x k bilinear samples of the HR image around its
+projected centre; weights and sample offsets are predicted per pixel. ``resample`` is the one
+entry point; it takes the fused CPU kernel where it can and the torch composition, which is
+also the definition, everywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from carcli.ops import dispatch
+
+Heads = Literal["plain", "clamp", "residual"]
+HEADS: tuple[Heads, ...] = ("plain", "clamp", "residual")
+
+KERNEL_MIN = 1e-6  # the authors' clamp of kernel scores, and of their sum
+CHUNK_ELEMENTS = 1 << 22  # taps times pixels that the composition keeps in flight without gradients
+
+
+@lru_cache(maxsize=16)
+def _smoothing_taps(kernel_size: int, scale: int) -> tuple[float, ...]:
+    def cubic(x: float) -> float:  # Keys' cubic convolution, a = -0.5
+        x = abs(x)
+        if x < 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+    centre = kernel_size // 2
+    row = [cubic((tap - centre) / scale) for tap in range(kernel_size)]
+    total = sum(row)
+    return tuple(a * b / total**2 for a in row for b in row)
+
+
+def smoothing_kernel(kernel_size: int, scale: int) -> Tensor:
+    """The fixed kernel that ``residual`` heads correct: bicubic, widened by ``scale``.
+
+    Returns (k²,) float32, row by row, with sum 1.
+    """
+    return torch.tensor(_smoothing_taps(kernel_size, scale), dtype=torch.float32)
+
+
+def residual_gain(kernel_size: int) -> float:
+    """What one unit of a ``residual`` kernel head adds to a tap.
+
+    With 1/k² a unit step of all weight heads moves an LR pixel about as far as a unit step
+    of the offset heads does, so that one learning rate suits both.
+    """
+    return 1.0 / kernel_size**2
+
+
+def apply_heads(
+    kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Raw network heads to normalised kernels (sum 1 over taps) and offsets in [-1, 1] units.
+
+    All tensors (B, k², h, w). ``plain``: kernels as they are, offsets clamped. ``clamp``: the
+    authors' semantics, scores clamped to [1e-6, 1] and divided by their sum, tanh of the
+    offsets. ``residual``: the smoothing kernel plus a zero-mean signed correction, tanh of
+    the offsets.
+    """
+    if heads == "plain":
+        return kernels, offsets_h.clamp(-1, 1), offsets_v.clamp(-1, 1)
+    if heads == "clamp":
+        kernels = kernels.clamp(KERNEL_MIN, 1.0)
+        kernels = kernels / kernels.sum(1, keepdim=True).clamp(min=KERNEL_MIN)
+    else:
+        size = math.isqrt(kernels.shape[1])
+        smooth = smoothing_kernel(size, scale).to(kernels).view(1, -1, 1, 1)
+        kernels = smooth + residual_gain(size) * (kernels - kernels.mean(1, keepdim=True))
+    return kernels, torch.tanh(offsets_h), torch.tanh(offsets_v)
+
+
+def _reflect(index: Tensor, size: int) -> Tensor:
+    """Mirror indices into [0, size) without repeating the edge, as often as it takes."""
+    if size == 1:
+        return torch.zeros_like(index)
+    period = 2 * (size - 1)
+    index = torch.remainder(index, period)
+    return torch.minimum(index, period - index)
+
+
+def _lattice(offset: Tensor, base: Tensor, scale: int, size: int, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Two neighbouring lattice lines and the fraction between them, for every tap.
+
+    ``base`` holds the integer part y·s + ky of the padded coordinate; keeping it apart from
+    the fraction makes the result independent of the position in a large image. The first
+    line is clamped to the padded image before the second is taken, as the authors do.
+    """
+    last = size + 2 * pad - 1
+    moved = offset * scale + (scale - 1) / 2
+    floor = moved.floor()
+    first = (base + floor.long()).clamp(0, last)
+    second = (first + 1).clamp(max=last)
+    return _reflect(first - pad, size), _reflect(second - pad, size), moved - floor
+
+
+def _compose_rows(
+    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, first_row: int
+) -> Tensor:
+    b, c, height, width = image.shape
+    taps, rows, w = kernels.shape[1:]
+    k = math.isqrt(taps)
+    tap = torch.arange(taps, device=image.device)
+    y = torch.arange(first_row, first_row + rows, device=image.device) * scale
+    x = torch.arange(w, device=image.device) * scale
+    base_y = (tap // k).view(1, -1, 1, 1) + y.view(1, 1, -1, 1)
+    base_x = (tap % k).view(1, -1, 1, 1) + x.view(1, 1, 1, -1)
+    y0, y1, fy = _lattice(offsets_v, base_y, scale, height, k // 2)  # (B, k², rows, w)
+    x0, x1, fx = _lattice(offsets_h, base_x, scale, width, k // 2)
+    flat = image.reshape(b, c, height * width)
+
+    def sample(line: Tensor, column: Tensor) -> Tensor:
+        index = (line * width + column).view(b, 1, -1).expand(-1, c, -1)
+        return flat.gather(2, index).view(b, c, taps, rows, w)
+
+    fx, fy = fx.unsqueeze(1), fy.unsqueeze(1)
+    top = torch.lerp(sample(y0, x0), sample(y0, x1), fx)
+    bottom = torch.lerp(sample(y1, x0), sample(y1, x1), fx)
+    return (torch.lerp(top, bottom, fy) * kernels.unsqueeze(1)).sum(2)  # (B, C, rows, w)
+
+
+def resample_composition(
+    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads = "plain"
+) -> Tensor:
+    """``resample`` in plain torch operations: the definition, and the path of last resort.
+
+    Without gradients it works through bands of LR rows, so that no more than a few million
+    samples exist at a time.
+    """
+    work = kernels.dtype if kernels.dtype == torch.float64 else torch.float32
+    image = image.to(work) / 255 if image.dtype == torch.uint8 else image.to(work)
+    inputs = (kernels, offsets_h, offsets_v)
+    tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (image, *inputs))
+    b, taps, h, w = kernels.shape
+    rows = h if tracked else max(1, CHUNK_ELEMENTS // (b * taps * w))
+    bands = []
+    for y in range(0, h, rows):
+        band = (t[:, :, y : y + rows].to(work) for t in inputs)
+        bands.append(_compose_rows(image, *apply_heads(*band, scale, heads), scale, y))
+    return torch.cat(bands, 2)
+
+
+class _Resample(torch.autograd.Function):
+    """The fused CPU kernel and its backward pass as one differentiable operation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads
+    ) -> Tensor:
+        from carcli.ops import resample_cpu
+
+        ctx.save_for_backward(image, kernels, offsets_h, offsets_v)
+        ctx.scale, ctx.heads = scale, heads
+        return resample_cpu.forward(image, kernels, offsets_h, offsets_v, scale, heads)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        from carcli.ops import resample_cpu
+
+        grads = resample_cpu.backward(grad, *ctx.saved_tensors, ctx.scale, ctx.heads, ctx.needs_input_grad[0])
+        return *grads, None, None
+
+
+def _check(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str) -> None:
+    if heads not in HEADS:
+        raise ValueError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
+    if image.dim() != 4 or kernels.dim() != 4:
+        raise ValueError("image must be (B, C, H, W) and kernels (B, k², h, w)")
+    if not (image.is_floating_point() or image.dtype == torch.uint8):
+        raise ValueError(f"image must be floating point in [0, 1] or uint8, not {image.dtype}")
+    b, taps, h, w = kernels.shape
+    k = math.isqrt(taps)
+    if k * k != taps or k % 2 == 0:
+        raise ValueError(f"kernels need k² channels with k odd, not {taps}")
+    if offsets_h.shape != kernels.shape or offsets_v.shape != kernels.shape:
+        raise ValueError("kernels, offsets_h and offsets_v must have one shape")
+    if image.shape[0] != b or image.shape[2] != h * scale or image.shape[3] != w * scale:
+        raise ValueError(f"image {tuple(image.shape)} is not {scale} times the LR size {(b, h, w)}")
+
+
+def resample(
+    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, *, heads: Heads = "plain"
+) -> Tensor:
+    """Resample an HR image with a kernel and k² sample offsets of its own for every LR pixel.
+
+    Tap (ky, kx) of LR pixel (y, x) samples the HR image, mirrored by k // 2 at its borders, at
+    row (y + 0.5)·s − 0.5 + ky − k//2 + s·offset_v and the column likewise, bilinearly
+    (the offset unit is s HR pixels). Differentiable with respect to the image, the kernels
+    and the offsets (equations 4 to 6 of the paper).
+
+    Parameters
+    ----------
+    image : (B, C, H, W), float in [0, 1] or uint8 in 0..255; H = s·h, W = s·w.
+    kernels, offsets_h, offsets_v : (B, k², h, w) float, k odd; tap t = k·ky + kx.
+    scale : the integer s.
+    heads : how the three tensors are meant, see ``apply_heads``. ``plain`` wants normalised
+        kernels and offsets in units, ``clamp`` and ``residual`` want raw network heads.
+
+    Returns
+    -------
+    (B, C, h, w) LR image, float32 (float64 for float64 heads), not clamped, not rounded.
+
+    Raises
+    ------
+    ValueError
+        for shapes or dtypes that do not fit together.
+    """
+    _check(image, kernels, offsets_h, offsets_v, scale, heads)
+    if dispatch.use_fused_cpu(image, kernels, offsets_h, offsets_v):
+        out: Tensor = _Resample.apply(image, kernels, offsets_h, offsets_v, scale, heads)
+        return out
+    return resample_composition(image, kernels, offsets_h, offsets_v, scale, heads)

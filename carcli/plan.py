@@ -1,0 +1,159 @@
+"""From what a user names to a list of jobs: which file becomes which, and what stands in the way."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carcli.errors import UsageError
+from carcli.files import TEMPORARY
+from carcli.images import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to process. ``obstacle`` says why it cannot be, where that is known beforehand."""
+
+    source: Path
+    target: Path | None
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    source: Path
+    folder: Path  # of the output, relative to the output folder
+
+
+def _walk(folder: Path, recursive: bool, output: Path) -> Iterable[_Found]:
+    """Image files of a folder in order of name; hidden ones, links to folders and the output folder are left out."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda p: p.name)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}") from error
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if recursive and not path.is_symlink() and path.resolve() != output:
+                for found in _walk(path, recursive, output):
+                    yield _Found(found.source, path.name / found.folder)
+        elif path.suffix.lower() in SUFFIXES:
+            yield _Found(path, Path())
+
+
+def _is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
+    """Whether ``-o`` names a file: one input file, and a suffix, and no folder of that name."""
+    return len(inputs) == 1 and not inputs[0].is_dir() and bool(output.suffix) and not output.is_dir()
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+def plan(inputs: Sequence[Path], output: Path, recursive: bool = False) -> list[Job]:
+    """Jobs in the order of the inputs, folders in order of name.
+
+    ``photo.jpg`` becomes ``photo.png`` in the output folder. Where that would give two images
+    one name, they keep their suffix (``photo.jpg.png``, ``photo.tif.png``); where even that
+    would, all but the first are refused. An image that would replace itself or another input
+    is refused. Missing inputs and unreadable folders become jobs with an obstacle.
+
+    Raises ``UsageError`` where the output is a file of another format than PNG, or a file
+    where a folder is needed.
+    """
+    if _is_file_name(output, inputs):
+        if output.suffix.lower() != ".png":
+            raise UsageError(f"{output}: carcli writes PNG, because it is lossless; name a .png file")
+        obstacle = _obstacle(inputs[0], output, inputs)
+        return [Job(inputs[0], None if obstacle else output, obstacle)]
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file, but several images need a folder")
+
+    found: list[_Found | Job] = []
+    seen: set[Path] = set()
+    for item in inputs:
+        if item.is_dir():
+            try:
+                new: Iterable[_Found | Job] = list(_walk(item, recursive, output.resolve()))
+            except UsageError as error:
+                new = [Job(item, None, str(error).removeprefix(f"{item}: "))]
+        else:
+            new = [_Found(item, Path()) if item.exists() else Job(item, None, "no such file or folder")]
+        for one in new:
+            key = Path(os.path.abspath(one.source))
+            if key not in seen:
+                seen.add(key)
+                found.append(one)
+
+    short: dict[str, int] = defaultdict(int)
+    for one in found:
+        if isinstance(one, _Found):
+            short[_key(one.folder / f"{one.source.stem}.png")] += 1
+    taken: dict[str, Path] = {}
+    sources = [one.source for one in found]
+    jobs: list[Job] = []
+    for one in found:
+        if isinstance(one, Job):
+            jobs.append(one)
+            continue
+        name = f"{one.source.stem}.png"
+        if short[_key(one.folder / name)] > 1:
+            name = f"{one.source.name}.png"
+        target = output / one.folder / name
+        owner = taken.setdefault(_key(target), one.source)
+        obstacle = None
+        if owner is not one.source:
+            obstacle = f"would be written to {target} like {owner}; use another output folder for it"
+        else:
+            obstacle = _obstacle(one.source, target, sources)
+        jobs.append(Job(one.source, None if obstacle else target, obstacle))
+    return jobs
+
+
+def _key(path: Path) -> str:
+    return str(path).casefold()  # two names that differ in case alone are one file on many systems
+
+
+def _obstacle(source: Path, target: Path, sources: Sequence[Path]) -> str | None:
+    if not source.exists():
+        return "no such file or folder"
+    if not target.exists():
+        return None
+    if target.is_dir():
+        return f"{target} is a folder; use another output folder"
+    if _same(source, target):
+        return "would replace itself; name another output folder with -o"
+    for other in sources:
+        if other.name == target.name and _same(other, target):
+            return f"would replace {other}, which is an input too; name another output folder with -o"
+    return None
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove temporary files of runs that were killed: those whose process is no more."""
+    for folder in folders:
+        try:
+            leftovers = list(folder.glob(f"{TEMPORARY}*.tmp"))
+        except OSError:
+            continue
+        for path in leftovers:
+            owner = path.name.removeprefix(TEMPORARY).split("-")[0]
+            if owner.isdigit() and not _alive(int(owner)):
+                path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,159 @@
+"""A matched pair at a scale: ``down`` makes small images, ``up`` brings the originals back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from carcli import tiling
+from carcli.errors import ImageError, UsageError
+from carcli.images import Picture, Pixels
+from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.models.registry import Network, Pair
+from carcli.tag import Tag
+from carcli.weights.choose import Choice, choose
+from carcli.weights.choose import load as load_pair
+
+AnyImage = TypeVar("AnyImage", Picture, Image.Image, Pixels)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` (the best there is), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises ``UsageError`` where this machine has no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or mps") from error
+    present = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if device.type not in present:
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or mps")
+    if not present[device.type]:
+        raise UsageError(f"this machine has no device {name!r}; use --device cpu")
+    return device
+
+
+class Rescaler:
+    """Both networks of a checkpoint on a device.
+
+    ``down`` and ``up`` take and return ``Picture``, ``PIL.Image`` (RGB or L) or uint8 arrays
+    (H, W, 3) or (H, W, 1), the same kind out as in.
+    """
+
+    def __init__(self, choice: Choice, pair: Pair, device: torch.device, precision: str = "fp32") -> None:
+        if precision not in tiling.PRECISIONS:
+            raise UsageError(f"unknown precision {precision!r}; use {', '.join(tiling.PRECISIONS)}")
+        self.id = choice.description.id
+        self.family = choice.description.family
+        self.scale = choice.description.scale
+        self.digest = choice.digest
+        self.device, self.precision = device, precision
+        for net in pair:
+            net.to(device, memory_format=torch.channels_last)
+        self._down, self._up = cast(Network, pair.down), cast(Network, pair.up)
+        self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
+
+    def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None) -> Pixels:
+        return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile)
+
+    def down_picture(self, picture: Picture, tile: int | None = None) -> Picture:
+        """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default)."""
+        width, height = picture.size
+        alpha = picture.alpha
+        if alpha is not None:
+            alpha = self._run(self._alpha_down, alpha, True, tile)
+        tag = Tag(self.id, self.digest, self.scale, width, height)
+        return replace(
+            picture, pixels=self._run(self._down, picture.pixels, True, tile), alpha=alpha, tag=tag, tag_error=None, notes=()
+        )
+
+    def up_picture(self, picture: Picture, tile: int | None = None) -> Picture:
+        """The restored picture, cropped to the size that the tag gives where there is one.
+
+        Raises ``ImageError`` where the tag was made with other weights.
+        """
+        tag = picture.tag
+        if tag is not None and (tag.checkpoint, tag.scale) != (self.id, self.scale):
+            raise ImageError(f"was made with {tag.checkpoint} at scale {tag.scale}; restore it with that model")
+        if tag is not None and tag.digest != self.digest:
+            raise ImageError(
+                f"was made with another version of {tag.checkpoint} ({tag.digest[:12] or 'none'}, here {self.digest[:12]}); "
+                "restore it with the carcli that made it, or as an ordinary image with --ignore-tag"
+            )
+        width, height = (tag.width, tag.height) if tag else (n * self.scale for n in picture.size)
+        pixels = self._run(self._up, picture.pixels, False, tile)[:height, :width]
+        alpha = picture.alpha
+        if alpha is not None:
+            alpha = self._run(self._alpha_up, alpha, False, tile)[:height, :width]
+        return replace(picture, pixels=pixels, alpha=alpha, tag=None, tag_error=None, notes=())
+
+    def down(self, image: AnyImage) -> AnyImage:
+        """Downscale an image by ``scale``: (H, W) → (ceil(H / s), ceil(W / s)), 8-bit.
+
+        >>> import carcli, numpy as np
+        >>> carcli.load("bicubic", scale=4).down(np.zeros((10, 7, 3), np.uint8)).shape
+        (3, 2, 3)
+        """
+        if isinstance(image, Picture):
+            return self.down_picture(image)
+        return _as(image, self.down_picture(_picture(image)))
+
+    def up(self, image: AnyImage, size: tuple[int, int] | None = None) -> AnyImage:
+        """Restore an LR image: (h, w) → (s·h, s·w), or what is left of it at ``size`` (width, height).
+
+        A ``Picture`` that carries a tag comes back at its original size by itself.
+        """
+        picture = image if isinstance(image, Picture) else _picture(image)
+        restored = self.up_picture(picture)
+        if size is not None:
+            width, height = size
+            alpha = restored.alpha[:height, :width] if restored.alpha is not None else None
+            restored = replace(restored, pixels=restored.pixels[:height, :width], alpha=alpha)
+        return restored if isinstance(image, Picture) else _as(image, restored)
+
+
+def _picture(image: Image.Image | Pixels) -> Picture:
+    if isinstance(image, Image.Image):
+        grey = image.mode in ("1", "L")
+        pixels = np.asarray(image.convert("L" if grey else "RGB"))
+        return Picture(pixels[..., None] if grey else pixels)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise ImageError(f"expected a uint8 array (H, W, 3) or (H, W, 1), not {image.dtype} {image.shape}")
+    return Picture(image)
+
+
+def _as(like: Image.Image | Pixels, picture: Picture) -> AnyImage:
+    pixels = picture.pixels
+    if isinstance(like, Image.Image):
+        return cast(AnyImage, Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    return cast(AnyImage, pixels)
+
+
+def load(model: str = "edsr", scale: int | None = None, device: str = "auto", precision: str = "fp32") -> Rescaler:
+    """The pair of networks that ``model`` means: a family, a checkpoint id, or a .safetensors file.
+
+    Parameters
+    ----------
+    model : e.g. ``edsr``, ``bicubic``, ``edsr-base-x4`` or the path of a trained checkpoint.
+    scale : the factor; where None, the checkpoint's own, or 4 for a family.
+    device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises
+    ------
+    WeightsError
+        where there is no such checkpoint, or it is damaged.
+    UsageError
+        where this machine has no such device.
+    """
+    chosen = pick_device(device)
+    choice = choose(model, scale)
+    return Rescaler(choice, load_pair(choice), chosen, precision)

@@ -1,0 +1,99 @@
+"""The PNG tag: what ``down`` writes into an LR image so that ``up`` can bring the original back.
+
+One compressed iTXt chunk, key ``carcli``, holding JSON. It is data from a stranger: it is
+bounded and checked field by field before anything acts on it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from carcli.errors import ImageError
+
+KEY = "carcli"
+VERSION = 1
+MAX_LENGTH = 4096  # characters of JSON
+MAX_SIDE = 1 << 20  # pixels; no original is larger
+MAX_SCALE = 128
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DIGEST = re.compile(r"[0-9a-f]{64}|")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """How an LR image was made."""
+
+    checkpoint: str  # id
+    digest: str  # SHA-256 of the checkpoint's file, hexadecimal; empty for a family without weights
+    scale: int
+    width: int  # of the original, pixels, after its orientation was applied
+    height: int
+    refinement: str | None = None
+    version: int = VERSION
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Columns and rows that the LR image covers beyond the original."""
+        return -self.width % self.scale, -self.height % self.scale
+
+    @property
+    def lr_size(self) -> tuple[int, int]:
+        """Width and height that the LR image must have."""
+        return -(-self.width // self.scale), -(-self.height // self.scale)
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "padding": self.padding}, separators=(",", ":"), sort_keys=True)
+
+
+def _integer(fields: dict[str, Any], name: str, low: int, high: int) -> int:
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ImageError(f"its carcli tag has no valid {name}; restore it as an ordinary image with --ignore-tag")
+    return value
+
+
+def _text(fields: dict[str, Any], name: str, form: re.Pattern[str]) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ImageError(f"its carcli tag has no valid {name}; restore it as an ordinary image with --ignore-tag")
+    return value
+
+
+def parse(text: str, lr_size: tuple[int, int]) -> Tag:
+    """Read a tag found in an image of ``lr_size`` (width, height).
+
+    Raises ``ImageError`` for anything malformed, out of bounds, of a later version, or that
+    contradicts the image it is in.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ImageError(f"its carcli tag is longer than {MAX_LENGTH} characters; restore it with --ignore-tag")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ImageError("its carcli tag is not JSON; restore it as an ordinary image with --ignore-tag") from error
+    if not isinstance(fields, dict):
+        raise ImageError("its carcli tag is not a JSON object; restore it as an ordinary image with --ignore-tag")
+    version = _integer(fields, "version", 1, 1 << 30)
+    if version > VERSION:
+        raise ImageError(f"its carcli tag has version {version}, this carcli reads up to {VERSION}; update carcli")
+    refinement = fields.get("refinement")
+    if refinement is not None and (not isinstance(refinement, str) or len(refinement) > 200):
+        raise ImageError("its carcli tag has no valid refinement; restore it as an ordinary image with --ignore-tag")
+    tag = Tag(
+        checkpoint=_text(fields, "checkpoint", _ID),
+        digest=_text(fields, "digest", _DIGEST),
+        scale=_integer(fields, "scale", 1, MAX_SCALE),
+        width=_integer(fields, "width", 1, MAX_SIDE),
+        height=_integer(fields, "height", 1, MAX_SIDE),
+        refinement=refinement,
+    )
+    if tag.lr_size != lr_size:
+        raise ImageError(
+            f"its carcli tag says {tag.width}x{tag.height} at scale {tag.scale}, so the LR image should be "
+            f"{tag.lr_size[0]}x{tag.lr_size[1]}, but it is {lr_size[0]}x{lr_size[1]}: it was cropped or resized; "
+            "restore it as an ordinary image with --ignore-tag"
+        )
+    return tag

@@ -1,0 +1,125 @@
+"""Seamless tiles: a network over an image of any size, with only one tile on the device at a time.
+
+The grid depends on the network alone, so the same image always gives the same bytes. Every
+tile carries a halo as wide as what its result depends on; at the image's own borders the
+tile ends there, and the network pads it just as it would pad the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from carcli.models.registry import Network
+from carcli.ops.quantize import to_float, to_uint8
+
+Pixels = NDArray[np.uint8]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Span(NamedTuple):
+    """One axis of a tile, in pixels of the network's input."""
+
+    start: int  # of the core
+    stop: int
+    first: int  # of the core with its halo
+    last: int
+
+
+def spans(length: int, tile: int, halo: int) -> list[Span]:
+    """Cut ``length`` pixels into cores of ``tile``, each with a halo that ends at the borders."""
+    return [
+        Span(start, min(start + tile, length), max(start - halo, 0), min(start + tile + halo, length))
+        for start in range(0, length, tile)
+    ]
+
+
+def reflected(first: int, last: int, size: int) -> NDArray[np.intp]:
+    """Indices [first, last) of a line of ``size`` pixels that is mirrored beyond its end.
+
+    The edge pixel is not repeated, unless it is the only one; the mirroring repeats as often
+    as it takes.
+    """
+    index = np.arange(first, last)
+    if size == 1:
+        return np.zeros_like(index)
+    period = 2 * (size - 1)
+    index = index % period
+    return np.minimum(index, period - index)
+
+
+def padded(size: int, multiple: int, minimum: int) -> int:
+    """The smallest size a network takes that is no smaller than ``size``."""
+    return -(-max(size, minimum) // multiple) * multiple
+
+
+def _cut(image: Pixels, rows: Span, columns: Span) -> Pixels:
+    height, width = image.shape[:2]
+    inside = image[rows.first : min(rows.last, height), columns.first : min(columns.last, width)]
+    if rows.last > height:
+        inside = image[reflected(rows.first, rows.last, height)][:, columns.first : min(columns.last, width)]
+    if columns.last > width:
+        y = reflected(rows.first, rows.last, height)
+        x = reflected(columns.first, columns.last, width)
+        inside = image[y[:, None], x[None, :]]
+    return inside
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """The context in which a network computes at ``precision`` (fp32, bf16 or fp16)."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, PRECISIONS[precision])
+
+
+def tiles(image: Pixels, network: Network, tile: int, down: bool) -> Iterator[tuple[Span, Span]]:
+    """Rows and columns of every tile of an image, in input pixels; ``tile`` in LR pixels."""
+    height, width = (padded(n, network.multiple_of, network.minimum) for n in image.shape[:2])
+    side = tile * network.scale if down else tile
+    if side % network.multiple_of or network.halo % network.multiple_of:
+        raise ValueError(f"a tile of {side} with a halo of {network.halo} is no multiple of {network.multiple_of}")
+    for rows in spans(height, side, network.halo):
+        for columns in spans(width, side, network.halo):
+            yield rows, columns
+
+
+@torch.no_grad()
+def run(
+    network: Network, image: Pixels, *, down: bool, device: torch.device, precision: str = "fp32", tile: int | None = None
+) -> Pixels:
+    """Run one half of a pair over an image.
+
+    Parameters: ``image`` (H, W, C) uint8; ``tile``, LR pixels a side, the network's own by
+    default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards.
+
+    Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up.
+    """
+    height, width, channels = image.shape
+    scale = network.scale
+    size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
+    out = np.empty((*size, channels), np.uint8)
+    for rows, columns in tiles(image, network, tile or network.tile, down):
+        cut = np.ascontiguousarray(_cut(image, rows, columns).transpose(2, 0, 1))
+        x = to_float(torch.from_numpy(cut).to(device))[None]
+        if channels == 1:
+            x = x.expand(-1, 3, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with autocast(device, precision):
+            y = network(x)
+        result = to_uint8(y.float().mean(1, keepdim=True) if channels == 1 else y)[0]
+
+        def at(n: int) -> int:
+            return n // scale if down else n * scale
+
+        top, left = at(rows.start), at(columns.start)
+        bottom, right = min(at(rows.stop), size[0]), min(at(columns.stop), size[1])
+        skip_y, skip_x = top - at(rows.first), left - at(columns.first)
+        core = result[:, skip_y : skip_y + bottom - top, skip_x : skip_x + right - left]
+        out[top:bottom, left:right] = core.permute(1, 2, 0).cpu().numpy()
+    return out

@@ -1,0 +1,111 @@
+"""Training images: decoded once, kept as 8-bit arrays, cropped at random."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from carcli.errors import UsageError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
+HELD_OUT = 10  # every tenth image, in order of name, is for validation
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Images (H, W, 3) uint8 to train on and to validate with, and the files that could not be read."""
+
+    train: Sequence[Pixels]
+    held_out: Sequence[Pixels]
+    skipped: Sequence[tuple[Path, str]]
+
+
+def find_images(sources: Iterable[Path]) -> list[Path]:
+    """All image files below the given folders (or the files themselves), in order of name."""
+    found: set[Path] = set()
+    for source in sources:
+        if not source.exists():
+            raise UsageError(f"{source}: no such file or folder of training images")
+        candidates = source.rglob("*") if source.is_dir() else [source]
+        found.update(p for p in candidates if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(found, key=lambda p: (p.name, str(p)))
+
+
+def _decode(path: Path) -> Pixels | str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+    except Exception as error:  # any decoder failure is that file's alone, and is reported by name
+        return f"{type(error).__name__}: {error}"
+
+
+def load(sources: Iterable[Path], minimum: int) -> Photographs:
+    """Decode every image of at least ``minimum`` pixels a side.
+
+    Raises ``UsageError`` where fewer than two usable images remain.
+    """
+    paths = find_images(sources)
+    train: list[Pixels] = []
+    held_out: list[Pixels] = []
+    skipped: list[tuple[Path, str]] = []
+    with ThreadPoolExecutor() as pool:
+        for index, (path, image) in enumerate(zip(paths, pool.map(_decode, paths), strict=True)):
+            if isinstance(image, str):
+                skipped.append((path, image))
+            elif min(image.shape[:2]) < minimum:
+                skipped.append((path, f"smaller than a patch of {minimum} pixels"))
+            else:
+                (held_out if index % HELD_OUT == HELD_OUT - 1 else train).append(image)
+    if len(train) + len(held_out) < 2:
+        raise UsageError(f"need at least two training images of {minimum} pixels or more, found {len(train)}")
+    if not held_out:
+        held_out.append(train.pop())
+    return Photographs(train, held_out, skipped)
+
+
+class PatchSampler:
+    """Random square patches with flips and transposes; the batch of a step depends on seed and step alone."""
+
+    def __init__(self, images: Sequence[Pixels], patch: int, batch: int, seed: int) -> None:
+        self.images, self.patch, self.batch, self.seed = images, patch, batch, seed
+        room = np.array([(i.shape[0] - patch + 1) * (i.shape[1] - patch + 1) for i in images], dtype=np.float64)
+        self.share = np.cumsum(room / room.sum())
+
+    def __call__(self, step: int) -> Tensor:
+        """(B, 3, patch, patch) float32 in [0, 1], channels last in memory."""
+        rng = np.random.default_rng((self.seed, step))
+        out = np.empty((self.batch, self.patch, self.patch, 3), np.uint8)
+        for slot in out:
+            image = self.images[min(int(np.searchsorted(self.share, rng.random())), len(self.images) - 1)]
+            y = rng.integers(image.shape[0] - self.patch + 1)
+            x = rng.integers(image.shape[1] - self.patch + 1)
+            crop = image[y : y + self.patch, x : x + self.patch]
+            turn = rng.integers(8)
+            crop = crop[::-1] if turn & 1 else crop
+            crop = crop[:, ::-1] if turn & 2 else crop
+            slot[...] = crop.transpose(1, 0, 2) if turn & 4 else crop
+        return torch.from_numpy(out).permute(0, 3, 1, 2).float().div_(255)
+
+
+def validation_crops(images: Sequence[Pixels], side: int, count: int, multiple: int) -> list[Tensor]:
+    """Central crops of up to ``count`` held-out images, (1, 3, h, w) float32 in [0, 1], sizes multiples of ``multiple``."""
+    crops = []
+    for image in images[:: max(1, len(images) // count)][:count]:
+        h, w = (min(side, n) // multiple * multiple for n in image.shape[:2])
+        y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+        crop = torch.from_numpy(np.ascontiguousarray(image[y : y + h, x : x + w]))
+        crops.append(crop.permute(2, 0, 1)[None].float() / 255)
+    return crops

@@ -1,0 +1,1 @@
+"""Checkpoints: the manifest, the files, and how they become networks."""

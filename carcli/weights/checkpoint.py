@@ -1,0 +1,151 @@
+"""A checkpoint as a file: both networks of a pair in one safetensors file that describes itself.
+
+Tensor names are those of the networks behind ``down.`` and ``up.``; the header's metadata
+holds, under ``carcli``, a JSON object with id, family, scale and architecture arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from carcli.errors import WeightsError
+from carcli.files import write_whole
+from carcli.models.registry import Pair, build
+
+MAX_BYTES = 2 << 30  # no checkpoint of ours is near this
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint is: enough to build its networks."""
+
+    id: str
+    family: str
+    scale: int
+    down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
+    up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:  # Python 3.10
+    sha = hashlib.sha256()
+    while block := file.read(1 << 20):
+        sha.update(block)
+    return sha.hexdigest()
+
+
+def write(path: Path, description: Description, down: nn.Module, up: nn.Module, dtype: torch.dtype = torch.float16) -> None:
+    """Write both networks' weights, whole or not at all."""
+    tensors = {f"{half}.{name}": t for half, net in (("down", down), ("up", up)) for name, t in net.state_dict().items()}
+    stored = {name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}
+    metadata = {"carcli": json.dumps(asdict(description), sort_keys=True)}
+    data = save(stored, metadata)
+    write_whole(path, lambda file: file.write(data))
+
+
+def _open(path: Path) -> Any:
+    try:
+        if os.path.getsize(path) > MAX_BYTES:
+            raise WeightsError(f"{path}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
+        return safe_open(path, framework="pt", device="cpu")
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+
+
+def describe(path: Path) -> Description:
+    """The description stored in a checkpoint file. Raises ``WeightsError`` where there is none."""
+    with _open(path) as file:
+        text = (file.metadata() or {}).get("carcli")
+    try:
+        fields = json.loads(text)
+        made = Description(**fields)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: holds no carcli description; import it instead of naming it") from error
+    valid = isinstance(made.id, str) and isinstance(made.family, str) and isinstance(made.scale, int)
+    if not (valid and isinstance(made.down, dict) and isinstance(made.up, dict)):
+        raise WeightsError(f"{path}: its carcli description is malformed")
+    return made
+
+
+def _fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    own = net.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing:
+        raise WeightsError(f"{source}: tensor {missing[0]!r} is missing ({len(missing)} in all)")
+    if extra:
+        raise WeightsError(f"{source}: tensor {extra[0]!r} does not belong to this network ({len(extra)} in all)")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise WeightsError(
+                f"{source}: tensor {name!r} has shape {tuple(tensor.shape)}, the network wants {tuple(own[name].shape)}"
+            )
+        if not tensor.is_floating_point():
+            raise WeightsError(f"{source}: tensor {name!r} is {tensor.dtype}, not floating point")
+        own[name] = tensor.float()
+    net.load_state_dict(own)
+
+
+def read(path: Path, description: Description) -> Pair:
+    """Build the networks of ``description`` and fill them from a file, in float32, for inference.
+
+    Raises ``WeightsError`` that names the first tensor that is missing, foreign or misshapen.
+    """
+    pair = build(description.family, description.scale, {"down": description.down, "up": description.up})
+    with _open(path) as file:
+        try:
+            names = list(file.keys())
+            for half, net in (("down", pair.down), ("up", pair.up)):
+                prefix = f"{half}."
+                _fill(net, {n.removeprefix(prefix): file.get_tensor(n) for n in names if n.startswith(prefix)}, f"{path} ({half})")
+        except SafetensorError as error:
+            raise WeightsError(f"{path}: damaged ({error})") from error
+    foreign = [n for n in names if not n.startswith(("down.", "up."))]
+    if foreign:
+        raise WeightsError(f"{path}: tensor {foreign[0]!r} belongs to neither half of the pair")
+    for net in pair:
+        net.eval().requires_grad_(False)
+    return pair
+
+
+def parse_state_dict(path: Path) -> dict[str, Tensor]:
+    """A PyTorch state dict (zip or legacy format), without executing anything, ``module.`` prefixes removed.
+
+    Raises ``WeightsError`` for anything but a mapping from names to tensors.
+    """
+    try:
+        if os.path.getsize(path) > MAX_BYTES:
+            raise WeightsError(f"{path}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # the unpickler has many ways to refuse
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path}: refused as a state dict ({reason})") from error
+    if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
+        raise WeightsError(f"{path}: not a state dict (a mapping from names to tensors)")
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def fill_from_state_dict(net: nn.Module, path: Path) -> None:
+    """Fill one network from a PyTorch state dict file. Raises ``WeightsError`` as ``read`` does."""
+    _fill(net, parse_state_dict(path), str(path))

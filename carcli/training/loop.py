@@ -100,9 +100,15 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 
 
 def train(
-    recipe: Recipe, sources: Sequence[Path], run: Run, observe: Callable[[Progress], None] = lambda progress: None
+    recipe: Recipe,
+    sources: Sequence[Path],
+    run: Run,
+    observe: Callable[[Progress], None] = lambda progress: None,
+    skip: Callable[[Path, str], None] = lambda path, reason: None,
 ) -> Path:
     """Train a pair and return the path of its best checkpoint.
+
+    ``observe`` is called at every validation, ``skip`` for every image that cannot be used.
 
     Raises ``UsageError`` for data or folders that cannot be used, ``WeightsError`` for an
     unusable checkpoint to start from or to resume.
@@ -110,6 +116,8 @@ def train(
     # data
     scale, device = recipe.model.scale, torch.device(run.device)
     photographs = data.load(sources, recipe.data.patch * scale)
+    for path, reason in photographs.skipped:
+        skip(path, reason)
     sampler = data.PatchSampler(photographs.train, recipe.data.patch * scale, recipe.data.batch, recipe.data.seed)
     crops = data.validation_crops(photographs.held_out, VALIDATION_SIDE, VALIDATION_CROPS, max(8, scale))
 

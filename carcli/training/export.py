@@ -1,0 +1,86 @@
+"""``python -m carcli.training.export RUN ID --data TEXT``: a finished run as a bundled checkpoint.
+
+Copies the run's best checkpoint into the package, measures it, and prints the manifest entry
+with its model card for weights.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from carcli.bench.compare import compare
+from carcli.bench.datasets import find
+from carcli.rescaler import Rescaler, load, pick_device
+from carcli.weights import checkpoint, manifest
+from carcli.weights.choose import Choice
+from carcli.weights.manifest import Card, Entry, Figures
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in value.items()) + " }" if value else "{}"
+    return json.dumps(value)  # TOML and JSON write strings, numbers and booleans alike
+
+
+def to_toml(entry: Entry) -> str:
+    """A manifest entry as it stands in weights.toml."""
+    fields = asdict(entry)
+    card, figures = fields.pop("card"), fields.pop("figures")
+    lines = ["[[checkpoint]]", *(f"{k} = {_value(v)}" for k, v in fields.items())]
+    if card:
+        lines += ["[checkpoint.card]", *(f"{k} = {_value(v)}" for k, v in card.items())]
+    for row in figures:
+        lines += ["[[checkpoint.figures]]", *(f"{k} = {_value(v)}" for k, v in row.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(rescaler: Rescaler, names: list[str], model: str) -> tuple[Figures, ...]:
+    bicubic = load("bicubic", rescaler.scale)
+    found = []
+    for name in names:
+        *_, mean = compare(find(name), [rescaler], bicubic)
+        command = f"carcli bench --dataset {mean.dataset} --scale {rescaler.scale} --model {model}"
+        found.append(
+            Figures(mean.dataset, round(mean.psnr_y, 3), round(mean.ssim_y, 4), round(mean.lr_psnr_y, 2), round(mean.lr_bpp, 2), command)
+        )  # fmt: skip
+    return tuple(found)
+
+
+def export(run: Path, name: str, data: str, datasets: list[str], notes: str = "") -> Entry:
+    """Put a run's best checkpoint into the package under the id ``name``; returns its manifest entry."""
+    source = run / "best.safetensors"
+    description = replace(checkpoint.describe(source), id=name)
+    pair = checkpoint.read(source, description)
+    target = manifest.PACKAGE / "weights" / f"{name}.safetensors"
+    checkpoint.write(target, description, pair.down, pair.up)
+    digest = checkpoint.file_digest(target)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    device = f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
+    card = Card(checkpoint.describe(source).id, data, log[-1]["step"], log[-1]["minutes"], device, notes)
+    rescaler = Rescaler(Choice(description, target, digest), checkpoint.read(target, description), pick_device("cpu"))
+    return Entry(
+        name, description.family, description.scale, target.name, digest, target.stat().st_size, "MIT",
+        sum(p.numel() for net in pair for p in net.parameters()), dict(description.down), dict(description.up),
+        card, _figures(rescaler, datasets, name),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("id")
+    parser.add_argument("--data", required=True, help="what it was trained on")
+    parser.add_argument("--datasets", nargs="*", default=["set5", "set14"], help="folders or names to measure on")
+    parser.add_argument("--notes", default="")
+    arguments = parser.parse_args()
+    print(to_toml(export(arguments.run, arguments.id, arguments.data, arguments.datasets, arguments.notes)))
+
+
+if __name__ == "__main__":
+    main()

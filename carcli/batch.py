@@ -83,9 +83,7 @@ class Upscaler:
         made_by = self._family_of(tag.checkpoint)
         if self._model is not None and self._model != tag.checkpoint and self._model != made_by:
             if not self._model.endswith(".safetensors"):
-                raise ImageError(
-                    f"was made with {tag.checkpoint}, not {self._model}; leave --model out, or pass --ignore-tag"
-                )
+                raise ImageError(f"was made with {tag.checkpoint}, not {self._model}; leave --model out, or pass --ignore-tag")
             return self._rescaler(self._model, tag.scale).up_picture(picture, self._tile), tag.checkpoint, ()
         if made_by is None:
             raise ImageError(

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from carcli import tag as tags
@@ -26,9 +26,11 @@ from carcli.tag import Tag
 Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 29  # 536 megapixels: more is taken for an attack, or for not a photograph
-SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .mpo .webp .avif .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .jp2 .j2k .tga .qoi".split()
-)  # what is taken for an image in a folder; files named one by one may have any suffix
+# what is taken for an image in a folder; files named one by one may have any suffix
+SUFFIXES = frozenset({
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff",
+    ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".qoi",
+})  # fmt: skip
 SIXTEEN_BIT = "16 bits a channel were rounded to 8"
 
 
@@ -74,7 +76,7 @@ def _sixteen_bit_grey(image: Image.Image) -> Pixels:
     return _to_8_bit(values)
 
 
-def _sixteen_bit_colour(image: Image.Image, data: bytes) -> Image.Image | None:
+def _sixteen_bit_colour(image: ImageFile.ImageFile, data: bytes) -> Image.Image | None:
     """A 16-bit RGB(A) file rounded, not truncated, to 8 bits; None for any other file.
 
     Pillow decodes one byte of each 16-bit sample, which one depends on the byte order it is
@@ -87,7 +89,7 @@ def _sixteen_bit_colour(image: Image.Image, data: bytes) -> Image.Image | None:
     other = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}.get(str(raw))
     if other is None:
         return None
-    low = Image.open(io.BytesIO(data))
+    low: Any = Image.open(io.BytesIO(data))
     low.tile = [
         t._replace(args=other if isinstance(t.args, str) else (other, *(t.args or ())[1:])) for t in low.tile
     ]  # fmt: skip
@@ -172,6 +174,7 @@ def _decode(data: bytes, notes: list[str]) -> Picture:
             raise ImageError(f"{width}x{height} is more than {MAX_PIXELS >> 20} megapixels; split it first")
         if _is_sequence(image):
             raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
+        rounded = _sixteen_bit_colour(image, data)  # before anything loads the image
         text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
         tag, tag_error = None, None
         if text is not None:
@@ -180,7 +183,6 @@ def _decode(data: bytes, notes: list[str]) -> Picture:
             except ImageError as error:
                 tag_error = str(error)
         decoded: Image.Image = image
-        rounded = _sixteen_bit_colour(image, data)
         icc = image.info.get("icc_profile")
         if rounded is not None:
             notes.append(SIXTEEN_BIT)

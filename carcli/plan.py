@@ -52,7 +52,7 @@ def _is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
 
 def _same(a: Path, b: Path) -> bool:
     try:
-        return os.path.samefile(a, b)
+        return a.samefile(b)
     except OSError:
         return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from carcli.tag import Tag
 from carcli.weights.choose import Choice, choose
 from carcli.weights.choose import load as load_pair
 
-AnyImage = TypeVar("AnyImage", Picture, Image.Image, Pixels)
+AnyImage = Picture | Image.Image | Pixels
 
 
 def pick_device(name: str) -> torch.device:
@@ -57,7 +57,7 @@ class Rescaler:
         self.digest = choice.digest
         self.device, self.precision = device, precision
         for net in pair:
-            net.to(device, memory_format=torch.channels_last)
+            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._down, self._up = cast(Network, pair.down), cast(Network, pair.up)
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 
@@ -95,6 +95,12 @@ class Rescaler:
             alpha = self._run(self._alpha_up, alpha, False, tile)[:height, :width]
         return replace(picture, pixels=pixels, alpha=alpha, tag=None, tag_error=None, notes=())
 
+    @overload
+    def down(self, image: Picture) -> Picture: ...
+    @overload
+    def down(self, image: Image.Image) -> Image.Image: ...
+    @overload
+    def down(self, image: Pixels) -> Pixels: ...
     def down(self, image: AnyImage) -> AnyImage:
         """Downscale an image by ``scale``: (H, W) → (ceil(H / s), ceil(W / s)), 8-bit.
 
@@ -106,6 +112,12 @@ class Rescaler:
             return self.down_picture(image)
         return _as(image, self.down_picture(_picture(image)))
 
+    @overload
+    def up(self, image: Picture, size: tuple[int, int] | None = None) -> Picture: ...
+    @overload
+    def up(self, image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image: ...
+    @overload
+    def up(self, image: Pixels, size: tuple[int, int] | None = None) -> Pixels: ...
     def up(self, image: AnyImage, size: tuple[int, int] | None = None) -> AnyImage:
         """Restore an LR image: (h, w) → (s·h, s·w), or what is left of it at ``size`` (width, height).
 
@@ -130,11 +142,11 @@ def _picture(image: Image.Image | Pixels) -> Picture:
     return Picture(image)
 
 
-def _as(like: Image.Image | Pixels, picture: Picture) -> AnyImage:
+def _as(like: Image.Image | Pixels, picture: Picture) -> Image.Image | Pixels:
     pixels = picture.pixels
     if isinstance(like, Image.Image):
-        return cast(AnyImage, Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
-    return cast(AnyImage, pixels)
+        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return pixels
 
 
 def load(model: str = "edsr", scale: int | None = None, device: str = "auto", precision: str = "fp32") -> Rescaler:

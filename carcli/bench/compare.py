@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from carcli import images
 from carcli.bench import metrics
 from carcli.bench.datasets import Dataset
+from carcli.errors import ImageError
 from carcli.images import Picture
 from carcli.rescaler import Rescaler
 
@@ -78,7 +80,8 @@ def mean(rows: Sequence[Measured]) -> Measured:
         values = [v for row in rows if not math.isnan(v := getattr(row, name))]
         return sum(values) / len(values) if values else math.nan
 
-    return replace(rows[0], image=None, **{name: average(name) for name in FIGURES})
+    averages: dict[str, Any] = {name: average(name) for name in FIGURES}
+    return replace(rows[0], image=None, **averages)
 
 
 def compare(dataset: Dataset, rescalers: Sequence[Rescaler], bicubic: Rescaler) -> Iterator[Measured]:
@@ -95,5 +98,5 @@ def compare(dataset: Dataset, rescalers: Sequence[Rescaler], bicubic: Rescaler) 
 def _read(path: Path) -> Picture:
     try:
         return images.read(path)
-    except images.ImageError as error:
-        raise images.ImageError(f"{path}: {error}") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error

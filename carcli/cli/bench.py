@@ -12,7 +12,9 @@ from carcli.cli.common import Device, Json, Precision, Quiet, allow_large_images
 def bench(
     dataset: Annotated[list[str], typer.Option(help="A folder of HR images, or a set's name in the data folder; repeatable.")],
     scale: Annotated[int, typer.Option(min=2, max=4, help="2 or 4 (bicubic: 3 too).")] = 4,
-    model: Annotated[str, typer.Option(help="Families, checkpoints or .safetensors files, separated by commas.")] = "edsr,bicubic",
+    model: Annotated[
+        str, typer.Option(help="Families, checkpoints or .safetensors files, separated by commas.")
+    ] = "edsr,bicubic",
     device: Device = "auto",
     precision: Precision = "fp32",
     as_json: Json = False,
@@ -46,12 +48,23 @@ def bench(
     if as_json:
         return
     table = Table(title=f"x{scale}, mean over each dataset; PSNR in dB")
-    for name in ("dataset", "images", "model", "PSNR-Y", "SSIM-Y", "PSNR-RGB", "LR vs bicubic", "LR bits/pixel", "s down", "s up"):
-        table.add_column(name, justify="left" if name in ("dataset", "model") else "right")
+    for name in (
+        "dataset",
+        "images",
+        "model",
+        "PSNR-Y",
+        "SSIM-Y",
+        "PSNR-RGB",
+        "LR vs bicubic",
+        "LR bits/pixel",
+        "s down",
+        "s up",
+    ):
+        table.add_column(name, justify="left" if name in ("dataset", "model") else "right", no_wrap=True)
     counts = {one.name: len(one.files) for one in sets}
     for row in means:
         table.add_row(
             row.dataset, str(counts[row.dataset]), row.model, f"{row.psnr_y:.2f}", f"{row.ssim_y:.4f}", f"{row.psnr_rgb:.2f}",
             f"{row.lr_psnr_y:.2f}", f"{row.lr_bpp:.2f}", f"{row.seconds_down:.2f}", f"{row.seconds_up:.2f}",
         )  # fmt: skip
-    Console().print(table)
+    Console(width=max(Console().width, 120)).print(table)

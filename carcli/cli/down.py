@@ -11,7 +11,9 @@ from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quie
 
 
 def down(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
+    ],
     scale: Annotated[int, typer.Option(min=2, max=4, help="How many times smaller: 2 or 4 (bicubic: 3 too).")] = 4,
     model: Annotated[str, typer.Option(help="A family, a checkpoint, or a .safetensors file.")] = "edsr",
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path("lr"),

@@ -55,14 +55,16 @@ def _machine() -> dict[str, Any]:
     return {
         "carcli": carcli.__version__, "python": platform.python_version(), "torch": torch.__version__,
         "platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "device": str(device), "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device": str(device), "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
         "resampler": path.name, "resampler_note": path.reason,
         "checkpoints": [e.id for e in manifest.entries()], "manifest": str(manifest.location()),
     }  # fmt: skip
 
 
 def info(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", help="Images to describe.", show_default=False)] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="Images to describe.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what the tag in a PNG says; without a file, what this machine would use."""

@@ -75,4 +75,4 @@ class Edsr(nn.Module):
         x = self.tail(x + self.body(x))
         if self.config.tail == "progressive":
             return cast(Tensor, self.add_mean(x))
-        return bicubic_up(lr, self.scale) + x.float()
+        return bicubic_up(lr, self.scale) + cast(Tensor, x).float()

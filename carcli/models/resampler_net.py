@@ -177,4 +177,5 @@ class ContentAdaptiveResampler(nn.Module):
         return -(-max(self.net.halo, reach) // self.multiple_of) * self.multiple_of
 
     def forward(self, hr: Tensor) -> Tensor:
-        return resample(hr, *self.net(hr), self.scale, heads=self.net.heads)
+        heads = cast(ResamplerHeads, self.net(hr))
+        return resample(hr, heads.kernels, heads.offsets_h, heads.offsets_v, self.scale, heads=self.net.heads)

@@ -10,9 +10,13 @@ import os
 import threading
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from carcli.ops.resample import Heads
 
 TOLERANCE = 1e-4  # of the tiny problem's LR values and gradients, relative to their size
 COMPOSITION = "composition"
@@ -31,24 +35,23 @@ _lock = threading.RLock()
 _paths: dict[str, Path] = {}
 
 
-def _disagreement(heads: str) -> float:
+def _disagreement(heads: Heads) -> float:
     """Largest relative difference between the fused kernel and the composition on a tiny problem."""
     from carcli.ops import resample_cpu
     from carcli.ops.resample import resample_composition
 
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, 20, 12, generator=generator)
-    tensors = [torch.randn(1, 49, 10, 6, generator=generator) for _ in range(3)]
-    tracked = [t.clone().requires_grad_() for t in tensors]
-    expected = resample_composition(image, *tracked, 2, heads)  # type: ignore[arg-type]
+    a, b, c = (torch.randn(1, 49, 10, 6, generator=generator, requires_grad=True) for _ in range(3))
+    expected = resample_composition(image, a, b, c, 2, heads)
     towards = torch.rand(expected.shape, generator=generator)
-    expected_grads = torch.autograd.grad(expected, tracked, towards)
-    got = resample_cpu.forward(image, *tensors, 2, heads)
-    got_grads = resample_cpu.backward(towards, image, *tensors, 2, heads, False)[1:]
+    expected_grads = torch.autograd.grad(expected, (a, b, c), towards)
+    got = resample_cpu.forward(image, a, b, c, 2, heads)
+    got_grads = resample_cpu.backward(towards, image, a, b, c, 2, heads, False)[1:]
     worst = 0.0
-    for a, b in zip((got, *got_grads), (expected.detach(), *expected_grads), strict=True):
-        assert a is not None
-        difference = float((a - b).abs().max() / b.abs().max())
+    for ours, theirs in zip((got, *got_grads), (expected.detach(), *expected_grads), strict=True):
+        assert ours is not None
+        difference = float((ours - theirs).abs().max() / theirs.abs().max())
         worst = max(worst, difference if difference == difference else float("inf"))
     return worst
 
@@ -58,7 +61,7 @@ def _try_numba() -> Path:
         return Path(COMPOSITION, "CARCLI_RESAMPLER=composition")
     try:
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-            worst = max(_disagreement(heads) for heads in ("clamp", "residual"))
+            worst = max(_disagreement("clamp"), _disagreement("residual"))
     except Exception as error:  # numba can be missing, or fail to compile, in any way
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     else:

@@ -52,7 +52,7 @@ class _QuantizeSte(torch.autograd.Function):
         return _quantize(image)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (image,) = ctx.saved_tensors
         return _ste_gradient(image, grad)
 

@@ -55,9 +55,7 @@ def residual_gain(kernel_size: int) -> float:
     return 1.0 / kernel_size**2
 
 
-def apply_heads(
-    kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads
-) -> tuple[Tensor, Tensor, Tensor]:
+def apply_heads(kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     """Raw network heads to normalised kernels (sum 1 over taps) and offsets in [-1, 1] units.
 
     All tensors (B, k², h, w). ``plain``: kernels as they are, offsets clamped. ``clamp``: the
@@ -101,9 +99,7 @@ def _lattice(offset: Tensor, base: Tensor, scale: int, size: int, pad: int) -> t
     return _reflect(first - pad, size), _reflect(second - pad, size), moved - floor
 
 
-def _compose_rows(
-    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, first_row: int
-) -> Tensor:
+def _compose_rows(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, first_row: int) -> Tensor:
     b, c, height, width = image.shape
     taps, rows, w = kernels.shape[1:]
     k = math.isqrt(taps)
@@ -142,8 +138,8 @@ def resample_composition(
     rows = h if tracked else max(1, CHUNK_ELEMENTS // (b * taps * w))
     bands = []
     for y in range(0, h, rows):
-        band = (t[:, :, y : y + rows].to(work) for t in inputs)
-        bands.append(_compose_rows(image, *apply_heads(*band, scale, heads), scale, y))
+        k, o_h, o_v = (t[:, :, y : y + rows].to(work) for t in inputs)
+        bands.append(_compose_rows(image, *apply_heads(k, o_h, o_v, scale, heads), scale, y))
     return torch.cat(bands, 2)
 
 
@@ -161,10 +157,12 @@ class _Resample(torch.autograd.Function):
         return resample_cpu.forward(image, kernels, offsets_h, offsets_v, scale, heads)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from carcli.ops import resample_cpu
 
-        grads = resample_cpu.backward(grad, *ctx.saved_tensors, ctx.scale, ctx.heads, ctx.needs_input_grad[0])
+        image, kernels, offsets_h, offsets_v = ctx.saved_tensors
+        want_image = ctx.needs_input_grad[0]
+        grads = resample_cpu.backward(grad, image, kernels, offsets_h, offsets_v, ctx.scale, ctx.heads, want_image)
         return *grads, None, None
 
 

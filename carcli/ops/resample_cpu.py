@@ -73,9 +73,7 @@ def _fold(index: int, pad: int, size: int) -> int:
 
 
 @_jit
-def _positions(
-    offsets: Array, at: int, base: int, step: int, mode: int, scale: int, line: Array, frac: Array, slope: Array
-) -> None:
+def _positions(offsets: Array, at: int, mode: int, scale: int, line: Array, frac: Array, slope: Array) -> None:
     """Lattice line and fraction of every tap along one axis, and d(position)/d(head)."""
     real = frac.dtype.type
     s, rest = real(scale), real((scale - 1) / 2)
@@ -128,11 +126,7 @@ def _neighbours(
     reach = pad + scale + 1
     by, bx = y * scale - pad, x * scale - pad
     inside = (
-        by >= scale + 1
-        and bx >= scale + 1
-        and by + k + 2 * scale + 1 < height
-        and bx + k + 2 * scale + 1 < width
-        and reach > 0
+        by >= scale + 1 and bx >= scale + 1 and by + k + 2 * scale + 1 < height and bx + k + 2 * scale + 1 < width and reach > 0
     )
     last_y, last_x = height + 2 * pad - 1, width + 2 * pad - 1
     t = 0
@@ -174,8 +168,8 @@ def _forward_rows(
         for x in range(w):
             at = (y - first) * step_y + x * step_x
             total = _weights(scores, at_s + at, mode, smooth, gain, weight)
-            _positions(heads_v, at_v + at, 0, 0, mode, scale, ly, fy, slope)
-            _positions(heads_h, at_h + at, 0, 0, mode, scale, lx, fx, slope)
+            _positions(heads_v, at_v + at, mode, scale, ly, fy, slope)
+            _positions(heads_h, at_h + at, mode, scale, lx, fx, slope)
             _neighbours(ly, lx, y, x, k, scale, height, width, stride_y, stride_x, row0, row1, col0, col1)
             r, g, b = real(0.0), real(0.0), real(0.0)
             for t in range(n):
@@ -218,8 +212,8 @@ def _backward_rows(
             at = (y - first) * step_y + x * step_x
             to = ((y - first) * w + x) * n
             total = _weights(scores, at_s + at, mode, smooth, gain, weight)
-            _positions(heads_v, at_v + at, 0, 0, mode, scale, ly, fy, slope_y)
-            _positions(heads_h, at_h + at, 0, 0, mode, scale, lx, fx, slope_x)
+            _positions(heads_v, at_v + at, mode, scale, ly, fy, slope_y)
+            _positions(heads_h, at_h + at, mode, scale, lx, fx, slope_x)
             _neighbours(ly, lx, y, x, k, scale, height, width, stride_y, stride_x, row0, row1, col0, col1)
             r = grad[0, y, x] * real(level)
             g = grad[1, y, x] * real(level)
@@ -303,9 +297,7 @@ def _flat(tensor: Tensor) -> Array:
 class _Problem:
     """Shapes, strides and constants of one call, and the arrays of a strip of it."""
 
-    def __init__(
-        self, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str
-    ) -> None:
+    def __init__(self, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str) -> None:
         self.work = torch.float64 if kernels.dtype == torch.float64 else torch.float32
         if image.dtype not in (torch.uint8, self.work):
             image = image.to(self.work)

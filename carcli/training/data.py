@@ -106,6 +106,6 @@ def validation_crops(images: Sequence[Pixels], side: int, count: int, multiple: 
     for image in images[:: max(1, len(images) // count)][:count]:
         h, w = (min(side, n) // multiple * multiple for n in image.shape[:2])
         y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-        crop = torch.from_numpy(np.ascontiguousarray(image[y : y + h, x : x + w]))
+        crop = torch.from_numpy(image[y : y + h, x : x + w].copy())
         crops.append(crop.permute(2, 0, 1)[None].float() / 255)
     return crops

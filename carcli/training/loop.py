@@ -23,7 +23,7 @@ from carcli.errors import UsageError, WeightsError
 from carcli.files import write_whole
 from carcli.models.layers import bicubic_down
 from carcli.models.registry import build
-from carcli.models.resampler_net import ContentAdaptiveResampler
+from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
 from carcli.ops.quantize import quantize_soft, quantize_ste
 from carcli.ops.resample import resample
 from carcli.training import data, losses
@@ -74,8 +74,8 @@ def _loss(pair: nn.ModuleDict, hr: Tensor, recipe: Recipe) -> Tensor:
     weights, scale, down = recipe.loss, recipe.model.scale, pair["down"]
     total = hr.new_zeros(())
     if isinstance(down, ContentAdaptiveResampler) and (weights.offset_distance or weights.partial_tv):
-        heads = down.net(hr)
-        lr = resample(hr, *heads, scale, heads=down.net.heads)
+        heads = cast(ResamplerHeads, down.net(hr))
+        lr = resample(hr, heads.kernels, heads.offsets_h, heads.offsets_v, scale, heads=down.net.heads)
         distance, tv = losses.offset_regularisers(heads, scale, down.net.heads)
         total = total + weights.offset_distance * distance + weights.partial_tv * tv
     else:
@@ -129,7 +129,7 @@ def train(
     if run.init is not None:
         start = checkpoint.read(run.init, description)
         model.load_state_dict(nn.ModuleDict(start._asdict()).state_dict())
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
     rate = run.learning_rate or recipe.optimiser.rate
@@ -181,7 +181,7 @@ def train(
         with torch.autocast(device.type, torch.bfloat16):
             loss = _loss(model, hr, recipe)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip)
         value = float(loss.detach())
         if math.isfinite(value) and math.isfinite(float(norm)):
@@ -198,4 +198,4 @@ def train(
     checkpoint_and_report(running, (step - mark_step) / max(elapsed - marked, 1e-9))
     if not best_path.exists():
         raise WeightsError(f"{run.folder}: no step gave a usable network; lower the learning rate and try again")
-    return cast(Path, best_path)
+    return best_path

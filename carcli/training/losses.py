@@ -41,7 +41,8 @@ def partial_tv(kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor) -> Tensor:
 
 def offset_regularisers(heads: ResamplerHeads, scale: int, kind: Heads) -> tuple[Tensor, Tensor]:
     """Equations 9 and 10 of raw network heads."""
-    kernels, offsets_h, offsets_v = apply_heads(*(t.float() for t in heads), scale, kind)
+    raw = heads.kernels.float(), heads.offsets_h.float(), heads.offsets_v.float()
+    kernels, offsets_h, offsets_v = apply_heads(*raw, scale, kind)
     return offset_distance(offsets_h, offsets_v), partial_tv(kernels, offsets_h, offsets_v)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -91,10 +90,7 @@ def parse(text: str, name: str) -> Recipe:
         "loss": LossPart,
         "optimiser": OptimiserPart,
     }
-    made = {
-        key: _part(parts[key], value, f"recipe {name}, [{key}]") if key in parts else value
-        for key, value in table.items()
-    }
+    made = {key: _part(parts[key], value, f"recipe {name}, [{key}]") if key in parts else value for key, value in table.items()}
     return _part(Recipe, {"name": name, **made}, f"recipe {name}")
 
 

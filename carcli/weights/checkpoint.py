@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ def describe(path: Path) -> Description:
     with _open(path) as file:
         text = (file.metadata() or {}).get("carcli")
     try:
-        fields = json.loads(text)
+        fields = json.loads(text or "")
         made = Description(**fields)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: holds no carcli description; import it instead of naming it") from error
@@ -114,7 +115,9 @@ def read(path: Path, description: Description) -> Pair:
             names = list(file.keys())
             for half, net in (("down", pair.down), ("up", pair.up)):
                 prefix = f"{half}."
-                _fill(net, {n.removeprefix(prefix): file.get_tensor(n) for n in names if n.startswith(prefix)}, f"{path} ({half})")
+                _fill(
+                    net, {n.removeprefix(prefix): file.get_tensor(n) for n in names if n.startswith(prefix)}, f"{path} ({half})"
+                )
         except SafetensorError as error:
             raise WeightsError(f"{path}: damaged ({error})") from error
     foreign = [n for n in names if not n.startswith(("down.", "up."))]
@@ -133,7 +136,9 @@ def parse_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if os.path.getsize(path) > MAX_BYTES:
             raise WeightsError(f"{path}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the file's pickle protocol
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except OSError as error:

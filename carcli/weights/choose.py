@@ -7,6 +7,7 @@ from pathlib import Path
 
 from carcli.errors import WeightsError
 from carcli.models.families import FAMILIES
+from carcli.models.registry import Pair, build
 from carcli.weights import checkpoint, manifest
 from carcli.weights.checkpoint import Description
 
@@ -61,10 +62,8 @@ def choose(model: str, scale: int | None) -> Choice:
     raise WeightsError(f"model {model!r} has no checkpoint at scale {wanted}; it has {scales}")
 
 
-def load(choice: Choice) -> checkpoint.Pair:
+def load(choice: Choice) -> Pair:
     """Build and fill the networks, after checking the file's digest. Raises ``WeightsError``."""
-    from carcli.models.registry import build
-
     if choice.path is None:
         return build(choice.description.family, choice.description.scale, {})
     try:

@@ -77,7 +77,7 @@ def _record(kind: type[Any], table: Any, where: str) -> Any:
     for key, value in table.items():
         if key not in hints:
             raise WeightsError(f"{where}: unknown key {key!r} (known: {', '.join(hints)})")
-        wanted = {str: str, int: int, float: (int, float)}.get(hints[key])
+        wanted: Any = {str: str, int: int, float: (int, float)}.get(hints[key])
         if wanted is not None and (isinstance(value, bool) or not isinstance(value, wanted)):
             raise WeightsError(f"{where}: {key} is not of type {hints[key].__name__}")
     required = [f.name for f in fields(kind) if f.default is f.default_factory]  # both MISSING

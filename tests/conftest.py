@@ -1,0 +1,69 @@
+"""Shared fixtures: photographs of the repository's own, small random pairs, and files of every odd kind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+PHOTOS = Path(__file__).parent / "photos"
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["CARCLI_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def reference() -> Path:
+    """The authors' golden vectors, where they are at hand."""
+    folder = Path(os.environ.get("CARCLI_REFERENCE", SHARED / "reference"))
+    if not (folder / "official_golden_x4.npz").exists():
+        pytest.skip("the authors' golden vectors are not on this machine (CARCLI_REFERENCE names their folder)")
+    return folder
+
+
+@pytest.fixture
+def benchmarks() -> Path:
+    """Set5, Set14, ..., where they are at hand."""
+    folder = Path(os.environ.get("CARCLI_BENCHMARKS", SHARED / "bench"))
+    if not (folder / "set5").is_dir():
+        pytest.skip("the benchmark images are not on this machine (CARCLI_BENCHMARKS names their folder)")
+    return folder
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A real photograph, (161, 221, 3) uint8: odd in both directions."""
+    return np.asarray(Image.open(PHOTOS / "eyes.png").convert("RGB"))
+
+
+def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Smooth random pixels (H, W, C) uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 3 + 2, width // 3 + 2, channels), dtype=np.uint8)
+    y, x = np.arange(height) // 3, np.arange(width) // 3
+    return coarse[y][:, x]
+
+
+def seeded(net: torch.nn.Module, gain: float = 1.2) -> torch.nn.Module:
+    """Fill a network with the weights that the golden vectors were made with.
+
+    Key i in sorted order: RandomState(i) normals times sqrt(gain / fan_in), biases times 0.02;
+    keys with ``mean`` keep their values.
+    """
+    state = net.state_dict()
+    for i, name in enumerate(sorted(state)):
+        if "mean" in name:
+            continue
+        shape = tuple(state[name].shape)
+        values = np.random.RandomState(i).standard_normal(shape)
+        values *= 0.02 if name.endswith("bias") else np.sqrt(gain / np.prod(shape[1:]))
+        state[name] = torch.from_numpy(values.astype(np.float32))
+    net.load_state_dict(state)
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,183 @@
+"""Batches: every output whole or not at all, and one bad file never stops the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PHOTOS
+from PIL import Image
+
+from carcli import batch, files, images
+from carcli.errors import CarcliError, WeightsError
+from carcli.plan import Job
+from carcli.rescaler import Rescaler, load
+from carcli.weights.choose import family_of
+
+
+@pytest.fixture(scope="module")
+def bicubic() -> Rescaler:
+    return load("bicubic", 4, "cpu")
+
+
+def statuses(results):
+    return [(r.status, r.reason) for r in results]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.name.startswith(files.TEMPORARY)]
+
+
+def test_a_bad_file_is_named_and_the_rest_done(tmp_path, bicubic):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"not an image")
+    jobs = [
+        Job(PHOTOS / "eyes.png", tmp_path / "lr/eyes.png"),
+        Job(bad, tmp_path / "lr/bad.png"),
+        Job(tmp_path / "gone.jpg", None, "no such file or folder"),
+        Job(PHOTOS / "cat.jpg", tmp_path / "lr/cat.png"),
+    ]
+    results = list(batch.run(jobs, partial(batch.downscale, bicubic)))
+    assert [r.status for r in results] == ["done", "failed", "failed", "done"]
+    assert "not an image" in results[1].reason
+    assert not (tmp_path / "lr/bad.png").exists()
+    assert results[0].input_size == (221, 161)
+    assert results[0].output_size == (56, 41)
+    assert results[0].output_bytes == (tmp_path / "lr/eyes.png").stat().st_size
+
+
+def test_existing_outputs_are_left_alone_unless_overwritten(tmp_path, bicubic):
+    target = tmp_path / "eyes.png"
+    target.write_bytes(b"precious")
+    job = Job(PHOTOS / "eyes.png", target)
+    work = partial(batch.downscale, bicubic)
+    assert [r.status for r in batch.run([job], work)] == ["skipped"]
+    assert target.read_bytes() == b"precious"
+    assert [r.status for r in batch.run([job], work, overwrite=True)] == ["done"]
+    assert images.read(target).tag is not None
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, bicubic, monkeypatch, where, error):
+    target = tmp_path / "eyes.png"
+    target.write_bytes(b"precious")
+
+    def fail(*_args, **_options):
+        raise error
+
+    if where == "write":
+        monkeypatch.setattr(images, "encode", lambda _picture, file, *_: (file.write(b"half"), fail()))
+    elif where == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    run = partial(list, batch.run([Job(PHOTOS / "eyes.png", target)], partial(batch.downscale, bicubic), overwrite=True))
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    else:
+        assert "No space left" in run()[0].reason
+    monkeypatch.undo()
+    assert target.read_bytes() == b"precious"
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), WeightsError("damaged")])
+def test_a_failing_network_is_that_images_failure(tmp_path, error):
+    def work(_picture):
+        raise error
+
+    (result,) = batch.run([Job(PHOTOS / "eyes.png", tmp_path / "a.png")], work)
+    assert result.status == "failed"
+    assert "memory" in result.reason or "damaged" in result.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path, bicubic):
+    for name in ("a.png", "b.png"):
+        list(batch.run([Job(PHOTOS / "cat.jpg", tmp_path / name)], partial(batch.downscale, bicubic)))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def upscaler(model=None, scale=None, ignore_tag=False):
+    return batch.Upscaler(lambda name, at: load(name, at, "cpu"), family_of, model, scale, ignore_tag)
+
+
+@pytest.fixture
+def tagged(bicubic, photo) -> images.Picture:
+    return bicubic.down(images.Picture(photo))
+
+
+def test_up_takes_model_scale_and_size_from_the_tag(tagged, photo):
+    made, model, notes = upscaler()(tagged)
+    assert made.pixels.shape == photo.shape
+    assert model == "bicubic"
+    assert notes == ()
+    assert made.tag is None
+
+
+def test_up_of_an_ordinary_image_says_so(photo):
+    made, model, notes = upscaler(scale=2)(images.Picture(photo[:20, :30]))
+    assert made.size == (60, 40)
+    assert model == "edsr-base-x2"
+    assert "no carcli tag" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "edsr"}, "was made with bicubic, not edsr; leave --model out"),
+        ({"scale": 2}, "its tag says scale 4, not 2"),
+    ],
+)
+def test_a_tag_that_disagrees_says_how_to_go_on(tagged, options, message):
+    with pytest.raises(CarcliError, match=message):
+        upscaler(**options)(tagged)
+
+
+def test_an_ignored_tag_is_no_tag(tagged, photo):
+    made, model, _ = upscaler("edsr", 4, ignore_tag=True)(tagged)
+    assert model == "edsr-base-x4"
+    assert made.size == (tagged.size[0] * 4, tagged.size[1] * 4)
+
+
+def test_a_tag_of_unknown_or_other_weights_is_refused(tagged):
+    from dataclasses import replace
+
+    stranger = replace(tagged, tag=replace(tagged.tag, checkpoint="edsr-future-x4"))
+    with pytest.raises(CarcliError, match="does not have"):
+        upscaler()(stranger)
+    other = replace(tagged, tag=replace(tagged.tag, checkpoint="edsr-base-x4", digest="0" * 64))
+    with pytest.raises(CarcliError, match="another version of edsr-base-x4"):
+        upscaler()(other)
+
+
+def test_alpha_grey_and_profile_survive_both_ways(bicubic, photo):
+    grey = photo[..., :1]
+    ramp = np.broadcast_to(np.linspace(0, 255, 221).astype(np.uint8)[None, :, None], grey.shape)
+    picture = images.Picture(grey, ramp, b"profile", None)
+    small = bicubic.down(picture)
+    assert (small.pixels.shape, small.alpha.shape, small.icc) == ((41, 56, 1), (41, 56, 1), b"profile")
+    back = bicubic.up(small)
+    assert (back.pixels.shape, back.alpha.shape, back.icc) == (grey.shape, grey.shape, b"profile")
+    assert np.abs(back.alpha.astype(int) - picture.alpha).mean() < 1
+
+
+def test_an_output_folder_that_cannot_be_written_is_noticed_first(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CarcliError, match="cannot write there"):
+        batch.writable(tmp_path / "file" / "lr")
+
+
+def test_the_library_takes_and_gives_the_kinds_it_promises(bicubic, photo):
+    assert bicubic.down(photo).shape == (41, 56, 3)
+    assert bicubic.down(Image.fromarray(photo)).size == (56, 41)
+    assert bicubic.down(Image.fromarray(photo[..., 0])).mode == "L"
+    assert bicubic.up(bicubic.down(photo), size=(221, 161)).shape == photo.shape
+    with pytest.raises(CarcliError, match="expected a uint8 array"):
+        bicubic.down(photo.astype(np.float32))

@@ -1,0 +1,240 @@
+"""The program as a person or a pipeline meets it: files, exit codes, and what is printed where."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PHOTOS
+from PIL import Image
+from typer.testing import CliRunner
+
+from carcli.bench.metrics import psnr_y
+from carcli.cli import app as program
+from carcli.images import read
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def carcli(*arguments: object, capture=None) -> tuple[int, str, str]:
+    """Run the program in this process; exit code, standard output and standard error."""
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["carcli", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            program.main()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    finally:
+        sys.argv = before
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_the_main_job_on_real_photographs():
+    shutil.copytree(PHOTOS, "photos")
+    code, out, _ = carcli("down", "photos", "--scale", 4)
+    assert code == 0
+    assert "done" in out
+    code, out, _ = carcli("up", "lr", "--model", "edsr")
+    assert code == 0
+    for path in sorted(Path("photos").glob("*.[jp][pn]g")):
+        original, restored = read(path), read(Path("sr") / f"{path.stem}.png")
+        assert restored.size == original.size
+        bicubic = Image.open(path).convert("RGB")
+        small = bicubic.resize([-(-n // 4) for n in bicubic.size], Image.Resampling.BICUBIC)
+        classical = np.asarray(small.resize(bicubic.size, Image.Resampling.BICUBIC))
+        ours, theirs = (psnr_y(original.pixels, p, 4) for p in (restored.pixels, classical))
+        assert ours > theirs + 1, f"{path.name}: {ours:.2f} dB, bicubic {theirs:.2f} dB"
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_lr_looks_like_a_thumbnail(scale):
+    carcli("down", PHOTOS / "coffee.jpg", "--scale", scale, "-o", "small.png")
+    small = Image.open("small.png")
+    original = Image.open(PHOTOS / "coffee.jpg").convert("RGB")
+    thumbnail = np.asarray(original.resize(small.size, Image.Resampling.BICUBIC))
+    assert small.mode == "RGB"
+    assert psnr_y(thumbnail, np.asarray(small), 0) > 30
+
+
+def test_json_is_one_object_a_line_and_nothing_else():
+    Path("bad.jpg").write_bytes(b"junk")
+    code, out, err = carcli("down", PHOTOS / "eyes.png", "bad.jpg", "--model", "bicubic", "--json")
+    assert code == 1
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["event"] for r in records] == ["image", "image", "summary"]
+    assert [r.get("status") for r in records] == ["done", "failed", None]
+    assert records[0]["output_size"] == [56, 41]
+    assert records[2]["done"] == records[2]["failed"] == 1
+    assert "bad.jpg: not an image" in err
+
+
+def test_quiet_says_nothing_but_errors():
+    Path("bad.jpg").write_bytes(b"junk")
+    code, out, err = carcli("down", PHOTOS / "eyes.png", "bad.jpg", "--model", "bicubic", "--quiet")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+
+
+def test_a_second_run_skips_and_says_so():
+    carcli("down", PHOTOS / "eyes.png", "--model", "bicubic")
+    first = Path("lr/eyes.png").read_bytes()
+    code, out, err = carcli("down", PHOTOS / "eyes.png", "--model", "bicubic")
+    assert code == 0
+    assert "1 skipped" in out
+    assert "--overwrite" in err
+    assert Path("lr/eyes.png").read_bytes() == first
+
+
+def test_a_larger_lr_is_not_passed_over_in_silence():
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("tiny.png")
+    _, _, err = carcli("down", "tiny.png", "--model", "bicubic")
+    assert "more bytes than the file they were made from" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["down"], 2, "Missing argument"),
+        (["nonsense"], 2, "No such command"),
+        (["down", "x.png", "--scale", "77"], 2, "equal to 4"),
+        (["down", "empty"], 2, "no images in empty"),
+        (["down", "gone.jpg"], 1, "gone.jpg: no such file or folder"),
+        (["down", "a.png", "-o", "a.jpg"], 2, "name a .png file"),
+        (["down", "a.png", "--device", "toaster"], 2, "unknown device"),
+        (["down", "a.png", "--precision", "fp8"], 2, "unknown precision"),
+        (["down", "a.png", "--model", "nonsense"], 3, "unknown model"),
+        (["down", "a.png", "--model", "gone.safetensors"], 3, "no such checkpoint file"),
+        (["down", "a.png", "--model", "edsr", "--scale", "3"], 3, "it has 2, 4"),
+        (["up", "a.png", "--model", "nonsense"], 3, "unknown model"),
+        (["down", "a.png", "-o", "a.png/lr"], 3, "cannot write there"),
+        (["info", "gone.png"], 1, "gone.png: No such file"),
+        (["weights", "path", "nonsense"], 3, "unknown checkpoint"),
+        (["bench", "--dataset", "nonsense"], 2, "no dataset"),
+        (["train", "nonsense", "."], 2, "unknown recipe"),
+        (["train", "edsr-base-x4", "empty"], 2, "at least two training images"),
+    ],
+)
+def test_every_failure_is_one_line_and_a_code_of_its_own(arguments, code, message):
+    Path("empty").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
+    got, _, err = carcli(*arguments)
+    assert got == code
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read and write everything")
+def test_unreadable_inputs_and_read_only_outputs():
+    shutil.copy(PHOTOS / "eyes.png", "secret.png")
+    Path("secret.png").chmod(0)
+    code, _, err = carcli("down", "secret.png", PHOTOS / "cat.jpg", "--model", "bicubic")
+    assert code == 1
+    assert "secret.png: Permission denied" in err
+    assert Path("lr/cat.png").exists()
+    Path("locked").mkdir(mode=0o500)
+    code, _, err = carcli("down", PHOTOS / "cat.jpg", "--model", "bicubic", "-o", "locked")
+    assert code == 3
+    assert "cannot write there" in err
+
+
+def test_up_into_its_own_folder_is_refused():
+    carcli("down", PHOTOS / "eyes.png", "--model", "bicubic")
+    before = Path("lr/eyes.png").read_bytes()
+    code, _, err = carcli("up", "lr", "-o", "lr", "--overwrite")
+    assert code == 1
+    assert "replace itself" in err
+    assert Path("lr/eyes.png").read_bytes() == before
+
+
+def test_a_tag_made_with_another_family_is_an_error_that_says_how_to_go_on():
+    carcli("down", PHOTOS / "eyes.png", "--model", "bicubic")
+    code, _, err = carcli("up", "lr", "--model", "edsr")
+    assert code == 1
+    assert "was made with bicubic, not edsr; leave --model out, or pass --ignore-tag" in err
+    assert carcli("up", "lr", "--model", "edsr", "--ignore-tag")[0] == 0
+    assert Image.open("sr/eyes.png").size == (224, 164)
+
+
+def test_info_tells_the_tag_and_the_machine():
+    carcli("down", PHOTOS / "eyes.png", "--scale", 2)
+    code, out, _ = carcli("info", "lr/eyes.png", PHOTOS / "cat.jpg")
+    assert code == 0
+    assert "edsr-base-x2" in out
+    assert "original 221x161" in out
+    assert "no carcli tag" in out
+    _, out, _ = carcli("info", "lr/eyes.png", "--json")
+    assert json.loads(out)["tag"]["padding"] == [1, 1]
+    code, out, _ = carcli("info", "--json")
+    machine = json.loads(out)
+    assert machine["resampler"] in ("numba", "composition")
+    assert "edsr-base-x4" in machine["checkpoints"]
+
+
+def test_bench_compares_families_on_a_folder():
+    Path("set").mkdir()
+    shutil.copy(PHOTOS / "eyes.png", "set")
+    code, out, _ = carcli("bench", "--dataset", "set", "--scale", 2, "--model", "edsr,bicubic", "--json")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    means = {r["model"]: r for r in rows if r["event"] == "mean"}
+    assert means["edsr-base-x2"]["psnr_y"] > means["bicubic"]["psnr_y"] + 1
+    assert means["bicubic"]["lr_psnr_y"] is None
+    code, out, _ = carcli("bench", "--dataset", "set", "--scale", 2, "--model", "bicubic", "-q")
+    assert f"{means['bicubic']['psnr_y']:.2f}" in out
+
+
+def test_weights_are_listed_verified_and_found():
+    code, out, _ = carcli("weights", "list")
+    assert code == 0
+    assert "edsr-base-x4" in out
+    assert carcli("weights", "verify")[0] == 0
+    _, out, _ = carcli("weights", "path", "edsr-base-x4")
+    assert Path(out.strip()).is_file()
+
+
+@pytest.mark.parametrize("command", [[], ["down"], ["up"], ["bench"], ["train"], ["info"], ["weights"], ["weights", "list"]])
+def test_every_command_has_help_with_an_example(command):
+    result = CliRunner().invoke(program.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example: carcli" in " ".join(result.output.split())
+
+
+def test_help_does_not_load_torch():
+    code = "import sys; sys.argv = ['carcli', 'down', '--help']\n"
+    code += "from carcli.cli.app import main\ntry: main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_interrupting_leaves_whole_files_only_and_exits_with_130():
+    Path("many").mkdir()
+    for i in range(200):
+        shutil.copy(PHOTOS / "rocket.jpg", f"many/{i:03}.jpg")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "carcli", "down", "many", "--model", "bicubic"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while len(list(Path("lr").glob("*.png"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert b"Traceback" not in err
+    done = sorted(Path("lr").iterdir())
+    assert 3 <= len(done) < 200
+    assert all(read(path).tag is not None for path in done)

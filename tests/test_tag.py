@@ -1,0 +1,66 @@
+"""The PNG tag: its round trip, and what strangers may put there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carcli.errors import ImageError
+from carcli.tag import MAX_SIDE, Tag, parse
+
+GOOD = Tag("edsr-base-x4", "a" * 64, 4, 301, 22)
+
+
+@given(st.integers(1, MAX_SIDE), st.integers(1, MAX_SIDE), st.integers(1, 128), st.sampled_from([None, "fast 30"]))
+def test_round_trip(width, height, scale, refinement):
+    tag = Tag("edsr-base-x4", "0123456789abcdef" * 4, scale, width, height, refinement)
+    assert parse(tag.to_json(), tag.lr_size) == tag
+    assert all(0 <= p < scale for p in tag.padding)
+    assert tag.lr_size == ((width + tag.padding[0]) // scale, (height + tag.padding[1]) // scale)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("width", 0), ("width", -5), ("width", 1 << 40), ("width", "301"), ("width", 301.0), ("width", True), ("width", None),
+        ("height", 0), ("scale", 0), ("scale", 1000), ("checkpoint", "../../etc/passwd"), ("checkpoint", ""),
+        ("checkpoint", "x" * 65), ("digest", "xyz"), ("digest", None), ("version", 0), ("refinement", 5),
+        ("refinement", "x" * 300),
+    ],
+)  # fmt: skip
+def test_a_lying_field_is_refused(field, value):
+    fields = json.loads(GOOD.to_json())
+    fields[field] = value
+    with pytest.raises(ImageError, match="--ignore-tag"):
+        parse(json.dumps(fields), GOOD.lr_size)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "1e999", "[" * 4000, "x" * 5000])
+def test_what_is_no_tag_is_refused(text):
+    with pytest.raises(ImageError, match="--ignore-tag"):
+        parse(text, GOOD.lr_size)
+
+
+@pytest.mark.parametrize("size", [(75, 6), (76, 7), (1, 1)])
+def test_a_cropped_or_resized_image_is_noticed(size):
+    with pytest.raises(ImageError, match="cropped or resized"):
+        parse(GOOD.to_json(), size)
+
+
+def test_a_later_version_asks_for_an_update():
+    fields = json.loads(GOOD.to_json()) | {"version": 2}
+    with pytest.raises(ImageError, match="update carcli"):
+        parse(json.dumps(fields), GOOD.lr_size)
+
+
+def test_unknown_fields_are_for_later_versions():
+    assert parse(json.dumps(json.loads(GOOD.to_json()) | {"new": 1}), GOOD.lr_size) == GOOD
+
+
+@given(st.text(max_size=60))
+def test_no_text_can_do_more_than_be_refused(text):
+    with pytest.raises(ImageError):
+        parse(text, GOOD.lr_size)

@@ -1,0 +1,210 @@
+"""Training: the losses are the paper's, a run learns, resumes exactly, and survives bad data."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import PHOTOS, noise
+from PIL import Image
+
+from carcli.errors import UsageError, WeightsError
+from carcli.models.resampler_net import ResamplerHeads
+from carcli.rescaler import load
+from carcli.training import data, losses, recipe
+from carcli.training.loop import Run, rate_at, train
+
+TINY = """
+[model]
+family = "edsr"
+scale = 2
+down = { net = "base", features = 8, blocks = 1 }
+up = { features = 8, blocks = 1, res_scale = 1.0, tail = "direct" }
+[data]
+patch = 8
+batch = 2
+[loss]
+offset_distance = 0.001
+partial_tv = 0.001
+lr_guidance = 0.05
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(12):
+        Image.fromarray(noise(40, 48, seed=i)).save(photos / f"{i:02}.png")
+    return photos
+
+
+def tiny(**loss) -> recipe.Recipe:
+    made = recipe.parse(TINY, "tiny")
+    return replace(made, loss=replace(made.loss, **loss))
+
+
+def state(folder):
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def equal(a, b) -> bool:
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_offset_distance_is_equation_9():
+    h, v = torch.zeros(1, 9, 1, 2), torch.zeros(1, 9, 1, 2)
+    h[0, 0, 0, 0], v[0, 0, 0, 0] = 0.3, 0.4  # length 0.5 at the corner tap, sqrt(2) from the centre
+    assert float(losses.offset_distance(h, v)) == pytest.approx(0.5 * math.sqrt(2) / 3 / 2, abs=1e-3)
+
+
+def test_offset_distance_has_a_finite_slope_at_zero():
+    h = torch.zeros(1, 9, 2, 2, requires_grad=True)
+    losses.offset_distance(h, torch.zeros(1, 9, 2, 2)).backward()
+    assert bool(h.grad.isfinite().all())
+
+
+def test_partial_tv_is_equation_10():
+    kernels = torch.full((1, 1, 2, 2), 0.5)
+    v = torch.tensor([[[[0.0, 0.3], [0.0, 0.0]]]])
+    h = torch.tensor([[[[0.0, 0.0], [0.2, 0.0]]]])
+    expected = (0.3 * 0.5 + 0.2 * 0.5) / 4  # vertical offsets along rows, horizontal ones along columns
+    assert float(losses.partial_tv(kernels, h, v)) == pytest.approx(expected)
+    assert float(losses.partial_tv(kernels, v, h)) == pytest.approx((0.2 + 0.3) * 0.5 / 4 - 0.0)
+
+
+def test_regularisers_take_raw_heads():
+    heads = ResamplerHeads(*(torch.randn(1, 49, 3, 3) for _ in range(3)))
+    assert all(float(x) > 0 for x in losses.offset_regularisers(heads, 2, "residual"))
+
+
+def test_out_of_range_is_the_mean_excess():
+    assert float(losses.out_of_range(torch.tensor([-0.5, 0.2, 1.0, 1.5]))) == pytest.approx(0.25)
+
+
+def test_the_rate_rises_and_falls():
+    made = tiny()
+    assert rate_at(0.0, made) < rate_at(0.01, made) < rate_at(made.optimiser.warmup, made) == pytest.approx(1, abs=1e-6)
+    assert rate_at(0.5, made) < 1
+    assert rate_at(1.0, made) == pytest.approx(made.optimiser.final)
+
+
+@pytest.mark.parametrize("rounding", ["straight-through", "soft", "none"])
+@pytest.mark.parametrize("reconstruction", ["l1", "l2"])
+def test_every_kind_of_loss_trains(folder, tmp_path, rounding, reconstruction):
+    best = train(tiny(rounding=rounding, reconstruction=reconstruction), [folder], Run(tmp_path / "run", 1, steps=2))
+    assert best.exists()
+
+
+def test_a_run_learns_and_its_checkpoint_is_ready_for_use(tmp_path):
+    seen = []
+    made = replace(tiny(), optimiser=recipe.OptimiserPart(rate=3e-3))
+    best = train(made, [PHOTOS], Run(tmp_path / "run", 1, steps=60), seen.append)
+    assert seen[-1].step == 60
+    assert seen[-1].fidelity.hr > 15
+    pair = load(str(best))
+    photo = np.asarray(Image.open(PHOTOS / "cat.jpg"))
+    assert pair.up(pair.down(photo), size=(451, 300)).shape == photo.shape
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["step"] == 60
+
+
+def test_a_cut_run_resumed_equals_the_uncut_run(folder, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(tiny(), [folder], Run(whole, 1, steps=6))
+    stop = RuntimeError("power cut")
+    count = 0
+
+    def after_two(_progress):
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise stop
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tiny(), [folder], Run(cut, 1, steps=6, validate_every=0.0), after_two)
+    assert state(cut)["step"] == 2
+    train(tiny(), [folder], Run(cut, 1, steps=6, resume=True))
+    a, b = state(whole), state(cut)
+    assert a["step"] == b["step"] == 6
+    assert equal(a["model"], b["model"])
+    assert equal(a["average"], b["average"])
+
+
+def test_a_run_is_not_overwritten_by_accident(folder, tmp_path):
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1))
+    with pytest.raises(UsageError, match="--resume"):
+        train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1))
+
+
+def test_a_damaged_state_cannot_be_resumed_and_says_so(folder, tmp_path):
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1))
+    (tmp_path / "run" / "state.pt").write_bytes(b"junk")
+    with pytest.raises(WeightsError, match="cannot resume"):
+        train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1, resume=True))
+
+
+def test_a_run_starts_from_a_checkpoint(folder, tmp_path):
+    best = train(tiny(), [folder], Run(tmp_path / "a", 1, steps=2))
+    train(tiny(), [folder], Run(tmp_path / "b", 1, steps=1, init=best, learning_rate=1e-12))
+    from carcli.weights import checkpoint
+
+    started = checkpoint.read(best, checkpoint.describe(best))
+    for name, tensor in started.up.state_dict().items():
+        torch.testing.assert_close(state(tmp_path / "b")["model"][f"up.{name}"], tensor, atol=1e-6, rtol=0)
+
+
+def test_non_finite_steps_are_skipped_and_counted(folder, tmp_path, monkeypatch):
+    from carcli.training import loop
+
+    honest = loop._loss
+    monkeypatch.setattr(loop, "_loss", lambda *a: honest(*a) * math.nan)
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=3))
+    assert state(tmp_path / "run")["skipped"] == 3
+    assert all(bool(t.isfinite().all()) for t in state(tmp_path / "run")["model"].values())
+
+
+def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
+    (folder / "bad.jpg").write_bytes(b"junk")
+    Image.fromarray(noise(4, 4)).save(folder / "small.png")
+    skipped = {}
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1), skip=lambda path, reason: skipped.update({path.name: reason}))
+    assert set(skipped) == {"bad.jpg", "small.png"}
+    assert "smaller than a patch" in skipped["small.png"]
+
+
+def test_a_tenth_is_held_out_and_batches_depend_on_the_step_alone(folder):
+    photographs = data.load([folder], 16)
+    assert (len(photographs.train), len(photographs.held_out)) == (11, 1)
+    a, b = (data.PatchSampler(photographs.train, 16, 3, 0) for _ in range(2))
+    a(0)
+    assert torch.equal(a(5), b(5))
+    assert not torch.equal(a(5), a(6))
+    assert a(0).shape == (3, 3, 16, 16)
+    assert 0 <= float(a(0).min()) <= float(a(0).max()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[model]\nfamily = 'edsr'", "scale"),
+        ("[modle]\nfamily = 'edsr'", "unknown key 'modle'"),
+        (TINY + "[optimiser]\nrte = 1", "unknown key 'rte'"),
+        (TINY + "[optimiser]\nrate = 'fast'", "rate must be a number"),
+        (TINY + "[optimiser\n", "recipe x"),
+    ],
+)
+def test_a_recipe_that_is_wrong_names_the_key(text, message):
+    with pytest.raises(UsageError, match=message):
+        recipe.parse(text, "x")
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_of_the_package_starts(name, tmp_path):
+    made = recipe.load(name)
+    small = replace(made, data=replace(made.data, batch=1, patch=8))
+    train(small, [PHOTOS], Run(tmp_path / "run", 1, steps=1))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcli.ops import dispatch, resample_cpu
+from carcli.ops.quantize import to_uint8
 from carcli.ops.resample import HEADS, apply_heads, resample, resample_composition, smoothing_kernel
 
 CASES = [(4, 13, 5, 6), (2, 7, 9, 4), (1, 3, 9, 17), (3, 5, 1, 1), (2, 7, 1, 3), (4, 1, 2, 2)]
@@ -184,7 +185,7 @@ def test_misshapen_inputs_are_refused(change, message):
 def test_a_wrong_kernel_is_noticed_and_given_up(monkeypatch):
     monkeypatch.setattr(dispatch, "_paths", {})
     honest = resample_cpu.forward
-    monkeypatch.setattr(resample_cpu, "forward", lambda *a: honest(*a) * 0)
+    monkeypatch.setattr(resample_cpu, "forward", lambda *a: (honest(*a)[0] * 0, ()))
     image, *tensors = problem(2, 7, 4, 4, dtype=torch.float32)
     with pytest.warns(RuntimeWarning, match="differ from the definition"):
         out = resample(image, *tensors, 2, heads="clamp")
@@ -201,3 +202,14 @@ def test_a_kernel_that_does_not_compile_is_given_up(monkeypatch):
     monkeypatch.setattr(resample_cpu, "forward", broken)
     with pytest.warns(RuntimeWarning, match="no compiler"):
         assert dispatch.path_for(torch.device("cpu")).name == dispatch.COMPOSITION
+
+
+def test_rounding_at_once_equals_rounding_afterwards():
+    image, *tensors = problem(2, 7, 11, 5, dtype=torch.float32)
+    expected = to_uint8(resample(image, *tensors, 2, heads="residual"))
+    assert torch.equal(resample(image, *tensors, 2, heads="residual", rounded=True), expected)
+    assert torch.equal(to_uint8(resample(image, *tensors, 2, heads="residual")), expected)
+
+
+def test_a_device_without_a_fused_kernel_takes_the_composition():
+    assert dispatch._try(torch.device("meta")).name == dispatch.COMPOSITION

@@ -2,8 +2,8 @@
 
 Every LR pixel is a weighted sum of k x k bilinear samples of the HR image around its
 projected centre; weights and sample offsets are predicted per pixel. ``resample`` is the one
-entry point; it takes the fused CPU kernel where it can and the torch composition, which is
-also the definition, everywhere else.
+entry point; it takes the fused kernels of the device where it can, and the torch composition,
+which is also the definition, everywhere else.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from carcli.ops import dispatch
+from carcli.ops.dispatch import Kernel
+from carcli.ops.quantize import to_uint8
 
 Heads = Literal["plain", "clamp", "residual"]
 HEADS: tuple[Heads, ...] = ("plain", "clamp", "residual")
@@ -113,7 +115,7 @@ def _compose_rows(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: 
     flat = image.reshape(b, c, height * width)
 
     def sample(line: Tensor, column: Tensor) -> Tensor:
-        index = (line * width + column).view(b, 1, -1).expand(-1, c, -1)
+        index = (line * width + column).reshape(b, 1, -1).expand(-1, c, -1)
         return flat.gather(2, index).view(b, c, taps, rows, w)
 
     fx, fy = fx.unsqueeze(1), fy.unsqueeze(1)
@@ -144,26 +146,25 @@ def resample_composition(
 
 
 class _Resample(torch.autograd.Function):
-    """The fused CPU kernel and its backward pass as one differentiable operation."""
+    """Fused kernels and their backward pass as one differentiable operation."""
 
     @staticmethod
     def forward(
-        ctx: Any, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads
+        ctx: Any, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads, fused: Kernel
     ) -> Tensor:
-        from carcli.ops import resample_cpu
-
-        ctx.save_for_backward(image, kernels, offsets_h, offsets_v)
-        ctx.scale, ctx.heads = scale, heads
-        return resample_cpu.forward(image, kernels, offsets_h, offsets_v, scale, heads)
+        out, kept = fused.forward(image, kernels, offsets_h, offsets_v, scale, heads)
+        ctx.save_for_backward(image, kernels, offsets_h, offsets_v, *kept)
+        ctx.scale, ctx.heads, ctx.fused = scale, heads, fused
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from carcli.ops import resample_cpu
-
-        image, kernels, offsets_h, offsets_v = ctx.saved_tensors
+        image, kernels, offsets_h, offsets_v, *kept = ctx.saved_tensors
         want_image = ctx.needs_input_grad[0]
-        grads = resample_cpu.backward(grad, image, kernels, offsets_h, offsets_v, ctx.scale, ctx.heads, want_image)
-        return *grads, None, None
+        grads = ctx.fused.backward(
+            grad, image, kernels, offsets_h, offsets_v, tuple(kept), ctx.scale, ctx.heads, want_image
+        )  # fmt: skip
+        return *grads, None, None, None
 
 
 def _check(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str) -> None:
@@ -184,7 +185,14 @@ def _check(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor,
 
 
 def resample(
-    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, *, heads: Heads = "plain"
+    image: Tensor,
+    kernels: Tensor,
+    offsets_h: Tensor,
+    offsets_v: Tensor,
+    scale: int,
+    *,
+    heads: Heads = "plain",
+    rounded: bool = False,
 ) -> Tensor:
     """Resample an HR image with a kernel and k² sample offsets of its own for every LR pixel.
 
@@ -200,10 +208,12 @@ def resample(
     scale : the integer s.
     heads : how the three tensors are meant, see ``apply_heads``. ``plain`` wants normalised
         kernels and offsets in units, ``clamp`` and ``residual`` want raw network heads.
+    rounded : clamp to [0, 1] and round to 8 bits at once; not differentiable.
 
     Returns
     -------
-    (B, C, h, w) LR image, float32 (float64 for float64 heads), not clamped, not rounded.
+    (B, C, h, w) LR image: float32 (float64 for float64 heads), not clamped, not rounded; or
+    uint8 where ``rounded``.
 
     Raises
     ------
@@ -211,7 +221,13 @@ def resample(
         for shapes or dtypes that do not fit together.
     """
     _check(image, kernels, offsets_h, offsets_v, scale, heads)
-    if dispatch.use_fused_cpu(image, kernels, offsets_h, offsets_v):
-        out: Tensor = _Resample.apply(image, kernels, offsets_h, offsets_v, scale, heads)
-        return out
-    return resample_composition(image, kernels, offsets_h, offsets_v, scale, heads)
+    fused = dispatch.fused_for(image, kernels, offsets_h, offsets_v)
+    if rounded:
+        with torch.no_grad():
+            if fused is not None:
+                return fused.forward(image, kernels, offsets_h, offsets_v, scale, heads, rounded=True)[0]
+            return to_uint8(resample_composition(image, kernels, offsets_h, offsets_v, scale, heads))
+    if fused is None:
+        return resample_composition(image, kernels, offsets_h, offsets_v, scale, heads)
+    out: Tensor = _Resample.apply(image, kernels, offsets_h, offsets_v, scale, heads, fused)
+    return out

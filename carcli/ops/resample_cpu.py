@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from carcli.ops.quantize import to_uint8
+
 Array = NDArray[Any]
 
 MODES = {"plain": 0, "clamp": 1, "residual": 2}
@@ -40,8 +42,14 @@ P0, P1, P2, P3, P4 = (
 Q1, Q2, Q3, Q4 = 0.46746569353285555, 0.0260227499499447, 0.00033488642141680445, 8.145120394286331e-07
 KERNEL_MIN = 1e-6
 
-_jit: Any = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy", boundscheck=False)
-_inline: Any = numba.njit(nogil=True, fastmath={"contract", "nsz"}, error_model="numpy", inline="always")
+
+def _compile(*flags: str, **options: Any) -> Any:
+    return numba.njit(nogil=True, fastmath={"contract", "nsz", *flags}, error_model="numpy", **options)
+
+
+_jit = _compile(cache=True)
+_jit_sums = _compile("reassoc", cache=True)  # sums in any order, so that they vectorise; always the same one
+_inline = _compile(inline="always")
 
 
 @_inline
@@ -73,104 +81,102 @@ def _fold(index: int, pad: int, size: int) -> int:
 
 
 @_jit
-def _positions(offsets: Array, at: int, mode: int, scale: int, line: Array, frac: Array, slope: Array) -> None:
-    """Lattice line and fraction of every tap along one axis, and d(position)/d(head)."""
+def _positions(heads: Array, mode: int, scale: int, line: Array, frac: Array, slope: Array, want_slope: bool) -> None:
+    """Lattice line and fraction of every tap along one axis, and d(position)/d(head) where wanted."""
     real = frac.dtype.type
     s, rest = real(scale), real((scale - 1) / 2)
     for t in range(line.size):
-        if mode == 0:
-            raw = offsets[at + t]
-            off = _unit(raw, real)
-            slope[t] = s if off == raw else real(0.0)
-        else:
-            off = _tanh(offsets[at + t], real)
-            slope[t] = s * (real(1.0) - off * off)
+        off = _unit(heads[t], real) if mode == 0 else _tanh(heads[t], real)
         moved = off * s + rest
         floor = np.floor(moved)
         frac[t] = moved - floor
         line[t] = np.int32(floor)
+        if want_slope:
+            if mode == 0:
+                slope[t] = s if off == heads[t] else real(0.0)
+            else:
+                slope[t] = s * (real(1.0) - off * off)
 
 
-@_jit
-def _weights(scores: Array, at: int, mode: int, smooth: Array, gain: float, weight: Array) -> float:
+@_jit_sums
+def _weights(scores: Array, mode: int, smooth: Array, gain: float, weight: Array) -> Any:
     """Tap weights before normalisation of the ``clamp`` mode; returns that normaliser, or 1."""
     real = weight.dtype.type
     n = weight.size
     if mode == 0:
         for t in range(n):
-            weight[t] = scores[at + t]
+            weight[t] = scores[t]
         return real(1.0)
     total = real(0.0)
     if mode == 1:
         for t in range(n):
-            score = scores[at + t]
+            score = scores[t]
             score = score if score > real(KERNEL_MIN) else real(KERNEL_MIN)
             weight[t] = score if score < real(1.0) else real(1.0)
+        for t in range(n):
             total += weight[t]
         return max(total, real(KERNEL_MIN))
     for t in range(n):
-        total += scores[at + t]
+        total += scores[t]
     mean = total / real(n)
     for t in range(n):
-        weight[t] = smooth[t] + real(gain) * (scores[at + t] - mean)
+        weight[t] = smooth[t] + real(gain) * (scores[t] - mean)
     return real(1.0)
 
 
 @_jit
 def _neighbours(
-    line_y: Array, line_x: Array, y: int, x: int, k: int, scale: int, height: int, width: int,
-    stride_y: int, stride_x: int, row0: Array, row1: Array, col0: Array, col1: Array,
+    line_y: Array, line_x: Array, tap_y: Array, tap_x: Array, y: int, x: int, k: int, scale: int, height: int, width: int,
+    stride_y: int, stride_x: int, base: Array, step_y: Array, step_x: Array,
 ) -> None:  # fmt: skip
-    """Flat offsets of the two rows and the two columns that every tap reads."""
+    """Flat index of every tap's first neighbour, and the steps to the next row and column (modulo 2^64)."""
     pad = k // 2
-    reach = pad + scale + 1
-    by, bx = y * scale - pad, x * scale - pad
+    top, left = y * scale, x * scale
     inside = (
-        by >= scale + 1 and bx >= scale + 1 and by + k + 2 * scale + 1 < height and bx + k + 2 * scale + 1 < width and reach > 0
+        top - pad >= scale + 1
+        and left - pad >= scale + 1
+        and top - pad + k + 2 * scale + 1 < height
+        and left - pad + k + 2 * scale + 1 < width
     )
-    last_y, last_x = height + 2 * pad - 1, width + 2 * pad - 1
-    t = 0
     if inside:
-        for ky in range(k):
-            for kx in range(k):
-                row0[t] = (by + ky + line_y[t]) * stride_y
-                col0[t] = (bx + kx + line_x[t]) * stride_x
-                row1[t] = row0[t] + stride_y
-                col1[t] = col0[t] + stride_x
-                t += 1
+        origin = (top - pad) * stride_y + (left - pad) * stride_x
+        for t in range(base.size):
+            base[t] = np.uint64(origin + (tap_y[t] + line_y[t]) * stride_y + (tap_x[t] + line_x[t]) * stride_x)
+            step_y[t] = np.uint64(stride_y)
+            step_x[t] = np.uint64(stride_x)
         return
-    for ky in range(k):
-        for kx in range(k):
-            iy = min(max(y * scale + ky + line_y[t], 0), last_y)
-            ix = min(max(x * scale + kx + line_x[t], 0), last_x)
-            row0[t] = _fold(iy, pad, height) * stride_y
-            row1[t] = _fold(min(iy + 1, last_y), pad, height) * stride_y
-            col0[t] = _fold(ix, pad, width) * stride_x
-            col1[t] = _fold(min(ix + 1, last_x), pad, width) * stride_x
-            t += 1
+    last_y, last_x = height + 2 * pad - 1, width + 2 * pad - 1
+    for t in range(base.size):
+        iy = min(max(top + tap_y[t] + line_y[t], 0), last_y)
+        ix = min(max(left + tap_x[t] + line_x[t], 0), last_x)
+        row, column = _fold(iy, pad, height), _fold(ix, pad, width)
+        base[t] = np.uint64(row * stride_y + column * stride_x)
+        step_y[t] = np.uint64((_fold(min(iy + 1, last_y), pad, height) - row) * stride_y)
+        step_x[t] = np.uint64((_fold(min(ix + 1, last_x), pad, width) - column) * stride_x)
 
 
 @_jit
 def _forward_rows(
-    image: Array, image_at: int, stride_c: int, stride_y: int, stride_x: int, height: int, width: int, level: float,
-    scores: Array, heads_h: Array, heads_v: Array, at_s: int, at_h: int, at_v: int,
-    step_y: int, step_x: int, smooth: Array, gain: float, mode: int, k: int, scale: int,
-    out: Array, first: int, last: int,
+    image: Array, stride_c: int, stride_y: int, stride_x: int, height: int, width: int, level: float,
+    scores: Array, heads_h: Array, heads_v: Array, head_y: int, head_x: int,
+    smooth: Array, gain: float, mode: int, k: int, scale: int, out: Array, first: int, last: int,
 ) -> None:  # fmt: skip
     n = k * k
     w = out.shape[2]
     real = out.dtype.type
-    ly, lx = np.empty(n, np.int32), np.empty(n, np.int32)
-    row0, row1 = np.empty(n, np.int64), np.empty(n, np.int64)
-    col0, col1 = np.empty(n, np.int64), np.empty(n, np.int64)
-    fy, fx, slope, weight = np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype)
+    plane = np.uint64(stride_c)
+    ly, lx, tap_y, tap_x = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
+    base, dy, dx = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+    fy, fx, weight = np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype)
+    for t in range(n):
+        tap_y[t], tap_x[t] = t // k, t % k
     for y in range(first, last):
         for x in range(w):
-            at = (y - first) * step_y + x * step_x
-            total = _weights(scores, at_s + at, mode, smooth, gain, weight)
-            _positions(heads_v, at_v + at, mode, scale, ly, fy, slope)
-            _positions(heads_h, at_h + at, mode, scale, lx, fx, slope)
-            _neighbours(ly, lx, y, x, k, scale, height, width, stride_y, stride_x, row0, row1, col0, col1)
+            at = (y - first) * head_y + x * head_x
+            total = _weights(scores[at : at + n], mode, smooth, gain, weight)
+            _positions(heads_v[at : at + n], mode, scale, ly, fy, fy, False)
+            _positions(heads_h[at : at + n], mode, scale, lx, fx, fx, False)
+            _neighbours(ly, lx, tap_y, tap_x, y, x, k, scale, height, width, stride_y, stride_x, base, dy, dx)
             r, g, b = real(0.0), real(0.0), real(0.0)
             for t in range(n):
                 lower, right = weight[t] * fy[t], fx[t]
@@ -179,95 +185,115 @@ def _forward_rows(
                 w10 = lower - w11
                 w01 = upper * right
                 w00 = upper - w01
-                i00, i01 = image_at + row0[t] + col0[t], image_at + row0[t] + col1[t]
-                i10, i11 = image_at + row1[t] + col0[t], image_at + row1[t] + col1[t]
-                r += w00 * image[i00] + w01 * image[i01] + w10 * image[i10] + w11 * image[i11]
-                i00, i01, i10, i11 = i00 + stride_c, i01 + stride_c, i10 + stride_c, i11 + stride_c
-                g += w00 * image[i00] + w01 * image[i01] + w10 * image[i10] + w11 * image[i11]
-                i00, i01, i10, i11 = i00 + stride_c, i01 + stride_c, i10 + stride_c, i11 + stride_c
-                b += w00 * image[i00] + w01 * image[i01] + w10 * image[i10] + w11 * image[i11]
+                i00 = base[t]
+                i01, i10 = i00 + dx[t], i00 + dy[t]
+                i11 = i10 + dx[t]
+                r += (w00 * image[i00] + w01 * image[i01]) + (w10 * image[i10] + w11 * image[i11])
+                i00, i01, i10, i11 = i00 + plane, i01 + plane, i10 + plane, i11 + plane
+                g += (w00 * image[i00] + w01 * image[i01]) + (w10 * image[i10] + w11 * image[i11])
+                i00, i01, i10, i11 = i00 + plane, i01 + plane, i10 + plane, i11 + plane
+                b += (w00 * image[i00] + w01 * image[i01]) + (w10 * image[i10] + w11 * image[i11])
             share = real(level) / total
-            out[0, y, x], out[1, y, x], out[2, y, x] = r * share, g * share, b * share
+            to = y - first
+            out[0, to, x], out[1, to, x], out[2, to, x] = r * share, g * share, b * share
+
+
+@_jit_sums
+def _normaliser_backward(scores: Array, weight: Array, d_weight: Array, total: Any, gain: float, mode: int, out: Array) -> None:
+    """From the gradients of normalised weights to those of the raw scores."""
+    real = weight.dtype.type
+    n = weight.size
+    if mode == 0:
+        for t in range(n):
+            out[t] = d_weight[t]
+    elif mode == 1:
+        pulled = real(0.0)
+        if total > real(KERNEL_MIN):
+            for t in range(n):
+                pulled += weight[t] / total * d_weight[t]
+        for t in range(n):
+            inside = scores[t] >= real(KERNEL_MIN) and scores[t] <= real(1.0)
+            out[t] = (d_weight[t] - pulled) / total if inside else real(0.0)
+    else:
+        mean = real(0.0)
+        for t in range(n):
+            mean += d_weight[t]
+        mean /= real(n)
+        for t in range(n):
+            out[t] = real(gain) * (d_weight[t] - mean)
 
 
 @_jit
 def _backward_rows(
-    image: Array, image_at: int, stride_c: int, stride_y: int, stride_x: int, height: int, width: int, level: float,
-    scores: Array, heads_h: Array, heads_v: Array, at_s: int, at_h: int, at_v: int,
-    step_y: int, step_x: int, smooth: Array, gain: float, mode: int, k: int, scale: int,
-    grad: Array, first: int, last: int,
+    image: Array, stride_c: int, stride_y: int, stride_x: int, height: int, width: int, level: float,
+    scores: Array, heads_h: Array, heads_v: Array, head_y: int, head_x: int,
+    smooth: Array, gain: float, mode: int, k: int, scale: int, grad: Array, first: int, last: int,
     grad_s: Array, grad_h: Array, grad_v: Array, grad_image: Array, want_image: bool,
 ) -> None:  # fmt: skip
+    """``grad_image`` is flat with the strides of ``image``."""
     n = k * k
     w = grad.shape[2]
     real = grad.dtype.type
-    plane = height * width
-    ly, lx = np.empty(n, np.int32), np.empty(n, np.int32)
-    row0, row1 = np.empty(n, np.int64), np.empty(n, np.int64)
-    col0, col1 = np.empty(n, np.int64), np.empty(n, np.int64)
+    plane = np.uint64(stride_c)
+    ly, lx, tap_y, tap_x = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
+    base, dy, dx = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
     fy, fx, weight = np.empty(n, grad.dtype), np.empty(n, grad.dtype), np.empty(n, grad.dtype)
     slope_y, slope_x, d_weight = np.empty(n, grad.dtype), np.empty(n, grad.dtype), np.empty(n, grad.dtype)
+    for t in range(n):
+        tap_y[t], tap_x[t] = t // k, t % k
     for y in range(first, last):
         for x in range(w):
-            at = (y - first) * step_y + x * step_x
+            at = (y - first) * head_y + x * head_x
             to = ((y - first) * w + x) * n
-            total = _weights(scores, at_s + at, mode, smooth, gain, weight)
-            _positions(heads_v, at_v + at, mode, scale, ly, fy, slope_y)
-            _positions(heads_h, at_h + at, mode, scale, lx, fx, slope_x)
-            _neighbours(ly, lx, y, x, k, scale, height, width, stride_y, stride_x, row0, row1, col0, col1)
-            r = grad[0, y, x] * real(level)
-            g = grad[1, y, x] * real(level)
-            b = grad[2, y, x] * real(level)
-            pulled = real(0.0)  # for normalisation: the mean of d_weight in the sense of the mode
+            out_s, out_h, out_v = grad_s[to : to + n], grad_h[to : to + n], grad_v[to : to + n]
+            total = _weights(scores[at : at + n], mode, smooth, gain, weight)
+            _positions(heads_v[at : at + n], mode, scale, ly, fy, slope_y, True)
+            _positions(heads_h[at : at + n], mode, scale, lx, fx, slope_x, True)
+            _neighbours(ly, lx, tap_y, tap_x, y, x, k, scale, height, width, stride_y, stride_x, base, dy, dx)
+            r, g, b = (
+                grad[0, y - first, x] * real(level),
+                grad[1, y - first, x] * real(level),
+                grad[2, y - first, x] * real(level),
+            )
+            share = real(1.0) / total
             for t in range(n):
-                i00, i01 = image_at + row0[t] + col0[t], image_at + row0[t] + col1[t]
-                i10, i11 = image_at + row1[t] + col0[t], image_at + row1[t] + col1[t]
+                i00 = base[t]
+                i01, i10 = i00 + dx[t], i00 + dy[t]
+                i11 = i10 + dx[t]
                 v00, v01, v10, v11 = r * image[i00], r * image[i01], r * image[i10], r * image[i11]
-                i00, i01, i10, i11 = i00 + stride_c, i01 + stride_c, i10 + stride_c, i11 + stride_c
-                v00, v01, v10, v11 = (
-                    v00 + g * image[i00], v01 + g * image[i01], v10 + g * image[i10], v11 + g * image[i11],
-                )  # fmt: skip
-                i00, i01, i10, i11 = i00 + stride_c, i01 + stride_c, i10 + stride_c, i11 + stride_c
-                v00, v01, v10, v11 = (
-                    v00 + b * image[i00], v01 + b * image[i01], v10 + b * image[i10], v11 + b * image[i11],
-                )  # fmt: skip
+                i00, i01, i10, i11 = i00 + plane, i01 + plane, i10 + plane, i11 + plane
+                v00 += g * image[i00]
+                v01 += g * image[i01]
+                v10 += g * image[i10]
+                v11 += g * image[i11]
+                i00, i01, i10, i11 = i00 + plane, i01 + plane, i10 + plane, i11 + plane
+                v00 += b * image[i00]
+                v01 += b * image[i01]
+                v10 += b * image[i10]
+                v11 += b * image[i11]
                 a, c = fy[t], fx[t]
                 top, bottom = v00 + c * (v01 - v00), v10 + c * (v11 - v10)
-                value = top + a * (bottom - top)
                 left, right = v00 + a * (v10 - v00), v01 + a * (v11 - v01)
-                kernel = weight[t] / total
-                d_weight[t] = value
-                grad_v[to + t] = kernel * (bottom - top) * slope_y[t]
-                grad_h[to + t] = kernel * (right - left) * slope_x[t]
-                pulled += kernel * value if mode == 1 else value
-            if mode == 0:
-                for t in range(n):
-                    grad_s[to + t] = d_weight[t]
-            elif mode == 1:
-                if total <= real(KERNEL_MIN):
-                    pulled = real(0.0)
-                for t in range(n):
-                    score = scores[at_s + at + t]
-                    inside = score >= real(KERNEL_MIN) and score <= real(1.0)
-                    grad_s[to + t] = (d_weight[t] - pulled) / total if inside else real(0.0)
-            else:
-                mean = pulled / real(n)
-                for t in range(n):
-                    grad_s[to + t] = real(gain) * (d_weight[t] - mean)
+                d_weight[t] = top + a * (bottom - top)
+                kernel = weight[t] * share
+                out_v[t] = kernel * (bottom - top) * slope_y[t]
+                out_h[t] = kernel * (right - left) * slope_x[t]
+            _normaliser_backward(scores[at : at + n], weight, d_weight, total, gain, mode, out_s)
             if want_image:
-                r, g, b = grad[0, y, x], grad[1, y, x], grad[2, y, x]
                 for t in range(n):
-                    lower, right = weight[t] / total * fy[t], fx[t]
-                    upper = weight[t] / total - lower
-                    for ky in range(2):
-                        row = (row0[t] if ky == 0 else row1[t]) // stride_y * width
-                        part = upper if ky == 0 else lower
-                        for kx in range(2):
-                            i = row + (col0[t] if kx == 0 else col1[t]) // stride_x
-                            share = part * (real(1.0) - right if kx == 0 else right)
-                            grad_image[i] += share * r
-                            grad_image[i + plane] += share * g
-                            grad_image[i + 2 * plane] += share * b
+                    lower, right = weight[t] * share * fy[t], fx[t]
+                    upper = weight[t] * share - lower
+                    w11, w01 = lower * right, upper * right
+                    w10, w00 = lower - w11, upper - w01
+                    i00 = base[t]
+                    i01, i10 = i00 + dx[t], i00 + dy[t]
+                    i11 = i10 + dx[t]
+                    for value in (r, g, b):
+                        grad_image[i00] += w00 * value
+                        grad_image[i01] += w01 * value
+                        grad_image[i10] += w10 * value
+                        grad_image[i11] += w11 * value
+                        i00, i01, i10, i11 = i00 + plane, i01 + plane, i10 + plane, i11 + plane
 
 
 _pool_lock = threading.Lock()
@@ -323,37 +349,45 @@ class _Problem:
             rows = [t.permute(1, 2, 0).to(self.work).contiguous().permute(2, 0, 1) for t in rows]
         flat = [_flat(t) for t in rows]
         return (
-            _flat(picture), 0, *picture.stride(), self.scale * self.h, self.scale * self.w, self.level,
-            *flat, 0, 0, 0, rows[0].stride(1), rows[0].stride(2), self.smooth, self.gain, self.mode, self.size, self.scale,
+            _flat(picture), *picture.stride(), self.scale * self.h, self.scale * self.w, self.level,
+            *flat, rows[0].stride(1), rows[0].stride(2), self.smooth, self.gain, self.mode, self.size, self.scale,
         )  # fmt: skip
 
     def last(self, first: int) -> int:
         return min(first + STRIP_ROWS, self.h)
 
 
-def forward(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str) -> Tensor:
-    """The LR image, (B, 3, h, w); arguments as those of ``carcli.ops.resample``."""
+def forward(
+    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str, rounded: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The LR image, (B, 3, h, w); arguments as those of ``carcli.ops.resample``. Nothing is kept for ``backward``."""
     problem = _Problem(image, kernels, offsets_h, offsets_v, scale, heads)
-    out = torch.empty((problem.batch, 3, problem.h, problem.w), dtype=problem.work)
-    planes = out.numpy()
+    out = torch.empty((problem.batch, 3, problem.h, problem.w), dtype=torch.uint8 if rounded else problem.work)
 
     def strip(b: int, first: int) -> None:
-        _forward_rows(*problem.arguments(b, first), planes[b], first, problem.last(first))
+        last = problem.last(first)
+        rows = out[b, :, first:last]
+        made = torch.empty(rows.shape, dtype=problem.work) if rounded else rows
+        _forward_rows(*problem.arguments(b, first), made.numpy(), first, last)
+        if rounded:
+            rows.copy_(to_uint8(made))
 
     _run(strip, problem.jobs)
-    return out
+    return out, ()
 
 
 def backward(
-    grad: Tensor, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str,
-    want_image: bool,
+    grad: Tensor, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, kept: tuple[Tensor, ...],
+    scale: int, heads: str, want_image: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of image (or None), kernels, offsets_h and offsets_v for ``grad`` (B, 3, h, w)."""
+    if want_image:
+        image = image.contiguous()
     problem = _Problem(image, kernels, offsets_h, offsets_v, scale, heads)
     shape = (problem.batch, problem.taps, problem.h, problem.w)
     grads = [torch.empty(shape, dtype=t.dtype, memory_format=torch.channels_last) for t in problem.heads]
     planes = grad.to(problem.work).contiguous().numpy()
-    d_image = torch.zeros(image.shape, dtype=problem.work) if want_image else torch.zeros((problem.batch, 1), dtype=problem.work)
+    d_image = torch.zeros(image.shape if want_image else (problem.batch, 1), dtype=problem.work)
 
     def strip(b: int, first: int) -> None:
         last = problem.last(first)
@@ -361,7 +395,7 @@ def backward(
         direct = grads[0].dtype == problem.work
         into = rows if direct else [torch.empty(r.shape, dtype=problem.work) for r in rows]
         _backward_rows(
-            *problem.arguments(b, first), planes[b], first, last,
+            *problem.arguments(b, first), planes[b, :, first:last], first, last,
             *(r.reshape(-1).numpy() for r in into), d_image[b].reshape(-1).numpy(), want_image,
         )  # fmt: skip
         if not direct:

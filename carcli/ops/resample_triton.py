@@ -1,0 +1,354 @@
+"""The fused resampling kernels for GPUs, in Triton, forwards and backwards.
+
+A program makes a block of LR pixels: it walks through the taps, reads each tap's three heads
+once, and gathers the bilinear samples from the image, which stays in cache. What the backward
+pass needs of the whole sum (the normaliser and the like) is kept per LR pixel, so that it too
+reads every head once. Sums run over the taps in one fixed order, whatever the block size.
+
+Runs on CPU tensors too where Triton's interpreter is switched on (TRITON_INTERPRET=1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.runtime.interpreter import InterpretedFunction
+
+MODES = {"plain": 0, "clamp": 1, "residual": 2}
+KERNEL_MIN = tl.constexpr(1e-6)
+FIXED_POINT_BITS = 40  # of the deterministic image gradient: range above the largest gradient, and resolution below
+
+# Heads with pixels innermost (NCHW): one tap at a time, any number of pixels. Heads with taps
+# innermost (channels last): a fixed block of taps, so that the order of the sum is fixed.
+PIXEL_BLOCKS = [triton.Config({"PIXELS": p}, num_warps=w) for p, w in ((64, 2), (128, 4), (256, 4), (256, 8))]
+LAST_PIXELS, LAST_TAPS, LAST_WARPS = 8, 32, 4
+
+
+@triton.jit
+def _tanh(x):
+    e = tl.exp(-2.0 * tl.abs(x))
+    t = (1.0 - e) / (1.0 + e)
+    return tl.where(x < 0, -t, t)
+
+
+@triton.jit
+def _fold(i, pad, size, SMALL: tl.constexpr):
+    """Mirror an index of the padded image into the image."""
+    i -= pad
+    if SMALL:  # may have to be mirrored more than once
+        period = tl.maximum(2 * (size - 1), 1)
+        i = (i + period * pad) % period
+        return tl.minimum(i, period - i) * tl.where(size > 1, 1, 0)
+    i = tl.abs(i)
+    return size - 1 - tl.abs(size - 1 - i)
+
+
+@triton.jit
+def _axis(offset, origin, scale, pad, size, SMALL: tl.constexpr):
+    """Both lattice lines and the fraction between them."""
+    last = size + 2 * pad - 1
+    moved = offset * scale + (scale - 1) * 0.5
+    floor = tl.floor(moved)
+    first = tl.minimum(tl.maximum(origin + floor.to(tl.int32), 0), last)
+    second = tl.minimum(first + 1, last)
+    return _fold(first, pad, size, SMALL), _fold(second, pad, size, SMALL), moved - floor
+
+
+@triton.jit
+def _offset(raw, MODE: tl.constexpr):
+    if MODE == 0:
+        return tl.minimum(tl.maximum(raw, -1.0), 1.0)
+    return _tanh(raw)
+
+
+@triton.jit
+def _slope(raw, offset, scale, MODE: tl.constexpr):
+    if MODE == 0:
+        return tl.where(raw == offset, 1.0, 0.0) * scale
+    return (1.0 - offset * offset) * scale
+
+
+@triton.jit
+def _weight(score, smooth, gain, MODE: tl.constexpr):
+    """A tap's weight as far as it can be known before the sum over taps."""
+    if MODE == 0:
+        return score
+    if MODE == 1:
+        return tl.minimum(tl.maximum(score, KERNEL_MIN), 1.0)
+    return smooth + gain * score
+
+
+@triton.jit
+def _forward(
+    image, i_b, i_c, i_y, i_x, height, width, level,
+    scores, heads_h, heads_v, h_b, h_t, h_y, h_x, smooth, gain,
+    out, aux, count, lr_height, lr_width, scale, pad,
+    K: tl.constexpr, TAPS_TOTAL: tl.constexpr, MODE: tl.constexpr, SMALL: tl.constexpr, ROUND: tl.constexpr,
+    TAPS: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    p = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
+    live = p < count
+    area = lr_height * lr_width
+    b, y, x = p // area, (p % area) // lr_width, p % lr_width
+    picture = image + (b * i_b)[:, None]
+    place = (b * h_b + y * h_y + x * h_x)[:, None]
+    y32, x32 = (y * scale).to(tl.int32)[:, None], (x * scale).to(tl.int32)[:, None]
+    red = tl.zeros((PIXELS, TAPS), tl.float32)
+    green = tl.zeros((PIXELS, TAPS), tl.float32)
+    blue = tl.zeros((PIXELS, TAPS), tl.float32)
+    total = tl.zeros((PIXELS, TAPS), tl.float32)
+    all_r = tl.zeros((PIXELS, TAPS), tl.float32)
+    all_g = tl.zeros((PIXELS, TAPS), tl.float32)
+    all_b = tl.zeros((PIXELS, TAPS), tl.float32)
+    for start in range(0, TAPS_TOTAL, TAPS):
+        t = start + tl.arange(0, TAPS)
+        here = live[:, None] & (t < TAPS_TOTAL)[None, :]
+        at = place + (t.to(tl.int64) * h_t)[None, :]
+        score = tl.load(scores + at, mask=here, other=0.0).to(tl.float32)
+        off_h = _offset(tl.load(heads_h + at, mask=here, other=0.0).to(tl.float32), MODE)
+        off_v = _offset(tl.load(heads_v + at, mask=here, other=0.0).to(tl.float32), MODE)
+        even = tl.load(smooth + t, mask=t < TAPS_TOTAL, other=0.0)[None, :]
+        weight = tl.where(here, _weight(score, even, gain, MODE), 0.0)
+        r0, r1, fy = _axis(off_v, y32 + (t // K)[None, :], scale, pad, height, SMALL)
+        c0, c1, fx = _axis(off_h, x32 + (t % K)[None, :], scale, pad, width, SMALL)
+        a0, a1 = r0.to(tl.int64) * i_y, r1.to(tl.int64) * i_y
+        b0, b1 = c0.to(tl.int64) * i_x, c1.to(tl.int64) * i_x
+        w11 = fy * fx
+        w10, w01 = fy - w11, fx - w11
+        w00 = 1.0 - fy - w01
+        for channel in tl.static_range(3):
+            q = picture + channel * i_c
+            v = w00 * tl.load(q + a0 + b0, mask=here, other=0).to(tl.float32)
+            v += w01 * tl.load(q + a0 + b1, mask=here, other=0).to(tl.float32)
+            v += w10 * tl.load(q + a1 + b0, mask=here, other=0).to(tl.float32)
+            v += w11 * tl.load(q + a1 + b1, mask=here, other=0).to(tl.float32)
+            if channel == 0:
+                red += weight * v
+                all_r += v
+            elif channel == 1:
+                green += weight * v
+                all_g += v
+            else:
+                blue += weight * v
+                all_b += v
+        if MODE == 1:
+            total += weight
+        else:
+            total += tl.where(here, score, 0.0)
+    r, g, bl, s = tl.sum(red, 1), tl.sum(green, 1), tl.sum(blue, 1), tl.sum(total, 1)
+    to = b * 3 * area + p % area
+    keep = b * 4 * area + p % area
+    if MODE == 1:
+        share = level / tl.maximum(s, KERNEL_MIN)
+        tl.store(aux + keep, s, mask=live)
+        r, g, bl = r * share, g * share, bl * share
+    elif MODE == 2:
+        mean = s / TAPS_TOTAL
+        sr, sg, sb = tl.sum(all_r, 1) * level, tl.sum(all_g, 1) * level, tl.sum(all_b, 1) * level
+        r, g, bl = r * level - gain * mean * sr, g * level - gain * mean * sg, bl * level - gain * mean * sb
+        tl.store(aux + keep, mean, mask=live)
+        tl.store(aux + keep + area, sr, mask=live)
+        tl.store(aux + keep + 2 * area, sg, mask=live)
+        tl.store(aux + keep + 3 * area, sb, mask=live)
+    else:
+        r, g, bl = r * level, g * level, bl * level
+    if ROUND:
+        tl.store(out + to, _to_8_bit(r), mask=live)
+        tl.store(out + to + area, _to_8_bit(g), mask=live)
+        tl.store(out + to + 2 * area, _to_8_bit(bl), mask=live)
+    else:
+        tl.store(out + to, r, mask=live)
+        tl.store(out + to + area, g, mask=live)
+        tl.store(out + to + 2 * area, bl, mask=live)
+
+
+@triton.jit
+def _to_8_bit(value):
+    """Clamp to [0, 1] and round to levels, halves to even."""
+    v = tl.minimum(tl.maximum(value, 0.0), 1.0) * 255.0
+    up = tl.floor(v + 0.5)
+    odd = up - 2.0 * tl.floor(up * 0.5)
+    return tl.where((up - v == 0.5) & (odd == 1.0), up - 1.0, up).to(tl.uint8)
+
+
+@triton.jit
+def _backward(
+    image, i_b, i_c, i_y, i_x, height, width, level,
+    scores, heads_h, heads_v, h_b, h_t, h_y, h_x, smooth, gain,
+    grad, out, aux, count, lr_height, lr_width, scale, pad,
+    grad_s, grad_h, grad_v, grad_image, fixed,
+    K: tl.constexpr, TAPS_TOTAL: tl.constexpr, MODE: tl.constexpr, SMALL: tl.constexpr, IMAGE: tl.constexpr,
+    TAPS: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    p = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
+    live = p < count
+    area = lr_height * lr_width
+    b, y, x = p // area, (p % area) // lr_width, p % lr_width
+    picture = image + (b * i_b)[:, None]
+    place = (b * h_b + y * h_y + x * h_x)[:, None]
+    y32, x32 = (y * scale).to(tl.int32)[:, None], (x * scale).to(tl.int32)[:, None]
+    to = b * 3 * area + p % area
+    keep = b * 4 * area + p % area
+    g_r = tl.load(grad + to, mask=live, other=0.0)
+    g_g = tl.load(grad + to + area, mask=live, other=0.0)
+    g_b = tl.load(grad + to + 2 * area, mask=live, other=0.0)
+    share = g_r * 0.0 + 1.0  # what normalised weights are of the raw ones
+    shift = g_r * 0.0  # and what is taken from them
+    pulled = g_r * 0.0  # what normalisation takes from every weight's gradient
+    if MODE == 1:
+        s = tl.load(aux + keep, mask=live, other=1.0)
+        share = 1.0 / tl.maximum(s, KERNEL_MIN)
+        pulled = g_r * tl.load(out + to, mask=live, other=0.0)
+        pulled += g_g * tl.load(out + to + area, mask=live, other=0.0)
+        pulled += g_b * tl.load(out + to + 2 * area, mask=live, other=0.0)
+        pulled = tl.where(s > KERNEL_MIN, pulled, 0.0)
+    elif MODE == 2:
+        shift = gain * tl.load(aux + keep, mask=live, other=0.0)
+        pulled = g_r * tl.load(aux + keep + area, mask=live, other=0.0)
+        pulled += g_g * tl.load(aux + keep + 2 * area, mask=live, other=0.0)
+        pulled += g_b * tl.load(aux + keep + 3 * area, mask=live, other=0.0)
+        pulled /= TAPS_TOTAL
+    for start in range(0, TAPS_TOTAL, TAPS):
+        t = start + tl.arange(0, TAPS)
+        here = live[:, None] & (t < TAPS_TOTAL)[None, :]
+        at = place + (t.to(tl.int64) * h_t)[None, :]
+        score = tl.load(scores + at, mask=here, other=0.0).to(tl.float32)
+        raw_h = tl.load(heads_h + at, mask=here, other=0.0).to(tl.float32)
+        raw_v = tl.load(heads_v + at, mask=here, other=0.0).to(tl.float32)
+        off_h, off_v = _offset(raw_h, MODE), _offset(raw_v, MODE)
+        even = tl.load(smooth + t, mask=t < TAPS_TOTAL, other=0.0)[None, :]
+        kernel = _weight(score, even, gain, MODE) * share[:, None] - shift[:, None]
+        r0, r1, fy = _axis(off_v, y32 + (t // K)[None, :], scale, pad, height, SMALL)
+        c0, c1, fx = _axis(off_h, x32 + (t % K)[None, :], scale, pad, width, SMALL)
+        a0, a1 = r0.to(tl.int64) * i_y, r1.to(tl.int64) * i_y
+        b0, b1 = c0.to(tl.int64) * i_x, c1.to(tl.int64) * i_x
+        v00 = tl.zeros((PIXELS, TAPS), tl.float32)
+        v01 = tl.zeros((PIXELS, TAPS), tl.float32)
+        v10 = tl.zeros((PIXELS, TAPS), tl.float32)
+        v11 = tl.zeros((PIXELS, TAPS), tl.float32)
+        for channel in tl.static_range(3):
+            q = picture + channel * i_c
+            g = (g_r if channel == 0 else g_g if channel == 1 else g_b)[:, None] * level
+            v00 += g * tl.load(q + a0 + b0, mask=here, other=0).to(tl.float32)
+            v01 += g * tl.load(q + a0 + b1, mask=here, other=0).to(tl.float32)
+            v10 += g * tl.load(q + a1 + b0, mask=here, other=0).to(tl.float32)
+            v11 += g * tl.load(q + a1 + b1, mask=here, other=0).to(tl.float32)
+        top, bottom = v00 + fx * (v01 - v00), v10 + fx * (v11 - v10)
+        left, right = v00 + fy * (v10 - v00), v01 + fy * (v11 - v01)
+        value = top + fy * (bottom - top)
+        d_score = value
+        if MODE == 1:
+            inside = (score >= KERNEL_MIN) & (score <= 1.0)
+            d_score = tl.where(inside, (value - pulled[:, None]) * share[:, None], 0.0)
+        elif MODE == 2:
+            d_score = gain * (value - pulled[:, None])
+        tl.store(grad_s + at, d_score, mask=here)
+        tl.store(grad_h + at, kernel * (right - left) * _slope(raw_h, off_h, scale, MODE), mask=here)
+        tl.store(grad_v + at, kernel * (bottom - top) * _slope(raw_v, off_v, scale, MODE), mask=here)
+        if IMAGE > 0:
+            w11 = kernel * fy * fx
+            w10, w01 = kernel * fy - w11, kernel * fx - w11
+            w00 = kernel - kernel * fy - w01
+            into = grad_image + (b * 3 * height * width)[:, None]
+            for channel in tl.static_range(3):
+                q = into + channel * height * width
+                g = (g_r if channel == 0 else g_g if channel == 1 else g_b)[:, None] * fixed
+                if IMAGE == 1:
+                    tl.atomic_add(q + r0 * width + c0, w00 * g, mask=here)
+                    tl.atomic_add(q + r0 * width + c1, w01 * g, mask=here)
+                    tl.atomic_add(q + r1 * width + c0, w10 * g, mask=here)
+                    tl.atomic_add(q + r1 * width + c1, w11 * g, mask=here)
+                else:  # fixed point: integers add up to the same in any order
+                    tl.atomic_add(q + r0 * width + c0, (w00 * g).to(tl.int64), mask=here)
+                    tl.atomic_add(q + r0 * width + c1, (w01 * g).to(tl.int64), mask=here)
+                    tl.atomic_add(q + r1 * width + c0, (w10 * g).to(tl.int64), mask=here)
+                    tl.atomic_add(q + r1 * width + c1, (w11 * g).to(tl.int64), mask=here)
+
+
+INTERPRETED = isinstance(_forward, InterpretedFunction)
+_KEY = ["K", "MODE", "SMALL"]
+_forward_tuned = _forward if INTERPRETED else triton.autotune(PIXEL_BLOCKS, key=_KEY)(_forward)
+_backward_tuned = (
+    _backward if INTERPRETED else triton.autotune(PIXEL_BLOCKS, key=[*_KEY, "IMAGE"], reset_to_zero=["grad_image"])(_backward)
+)
+
+
+def _aligned(heads: list[Tensor]) -> list[Tensor]:
+    """Three tensors of one layout, pixels or taps innermost, copied only where they are not."""
+    strides = {t.stride() for t in heads}
+    if len(strides) == 1 and (heads[0].stride(3) == 1 or heads[0].stride(1) == 1):
+        return heads
+    return [t.contiguous() for t in heads]
+
+
+def _launch(kernel: Any, plain: Any, heads: list[Tensor], arguments: tuple[Any, ...], count: int, **constants: Any) -> None:
+    taps_innermost = heads[0].stride(1) == 1 and heads[0].shape[1] > 1
+    if taps_innermost:
+        grid: Any = (triton.cdiv(count, LAST_PIXELS),)
+        plain[grid](*arguments, **constants, TAPS=LAST_TAPS, PIXELS=LAST_PIXELS, num_warps=LAST_WARPS)
+    elif INTERPRETED:
+        plain[(triton.cdiv(count, 64),)](*arguments, **constants, TAPS=1, PIXELS=64)
+    else:
+        kernel[lambda meta: (triton.cdiv(count, meta["PIXELS"]),)](*arguments, **constants, TAPS=1)
+
+
+def _common(image: Tensor, heads: list[Tensor], scale: int) -> tuple[tuple[Any, ...], dict[str, Any], int]:
+    from carcli.ops.resample import residual_gain, smoothing_kernel
+
+    taps = heads[0].shape[1]
+    k = math.isqrt(taps)
+    height, width = image.shape[2:]
+    level = 1.0 / 255 if image.dtype == torch.uint8 else 1.0
+    smooth = smoothing_kernel(k, scale).to(image.device)
+    first = (image, *image.stride(), height, width, level, *heads, *heads[0].stride(), smooth, residual_gain(k))
+    return first, {"K": k, "TAPS_TOTAL": taps, "SMALL": k // 2 > min(height, width) - 1}, k // 2
+
+
+def forward(
+    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str, rounded: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The LR image (B, 3, h, w), float32 or uint8, and what ``backward`` wants to keep of it."""
+    raw = _aligned([t.detach() for t in (kernels, offsets_h, offsets_v)])
+    image = image.detach()
+    b, _, h, w = kernels.shape
+    out = torch.empty((b, 3, h, w), dtype=torch.uint8 if rounded else torch.float32, device=image.device)
+    aux = torch.empty((b, 4, h, w), dtype=torch.float32, device=image.device)
+    first, constants, pad = _common(image, raw, scale)
+    count = b * h * w
+    arguments = (*first, out, aux, count, h, w, scale, pad)
+    _launch(_forward_tuned, _forward, raw, arguments, count, **constants, MODE=MODES[heads], ROUND=rounded)
+    return out, (out, aux)
+
+
+def backward(
+    grad: Tensor, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, kept: tuple[Tensor, ...],
+    scale: int, heads: str, want_image: bool,
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of image (or None), kernels, offsets_h and offsets_v for ``grad`` (B, 3, h, w)."""
+    raw = _aligned([t.detach() for t in (kernels, offsets_h, offsets_v)])
+    image = image.detach()
+    out, aux = kept
+    b, _, h, w = kernels.shape
+    grad = grad.float().contiguous()
+    grads = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device) for t in raw]
+    deterministic = want_image and torch.are_deterministic_algorithms_enabled()
+    fixed = 1.0
+    if deterministic:
+        largest = float(grad.abs().max())
+        fixed = 2.0 ** (FIXED_POINT_BITS - math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
+    shape = image.shape if want_image else (1,)
+    d_image = torch.zeros(shape, dtype=torch.int64 if deterministic else torch.float32, device=image.device)
+    first, constants, pad = _common(image, raw, scale)
+    count = b * h * w
+    arguments = (*first, grad, out, aux, count, h, w, scale, pad, *grads, d_image, fixed)
+    mode = {"MODE": MODES[heads], "IMAGE": int(want_image) + int(deterministic)}
+    _launch(_backward_tuned, _backward, raw, arguments, count, **constants, **mode)
+    if not want_image:
+        return None, grads[0], grads[1], grads[2]
+    made = d_image.double() / fixed if deterministic else d_image
+    return made.to(image.dtype), grads[0], grads[1], grads[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -44,6 +45,7 @@ def _main(
 
 def main() -> None:
     """Run the program; every foreseeable failure is one line and an exit code of its own."""
+    warnings.showwarning = lambda message, *_: say_error(str(message))
     try:
         app()
     except KeyboardInterrupt:

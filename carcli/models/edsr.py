@@ -23,7 +23,6 @@ class EdsrConfig:
     features: int = 256
     blocks: int = 32
     res_scale: float = 0.1
-    slope: float = 0.0  # of the ReLUs below zero
     tail: Literal["progressive", "direct"] = "progressive"
 
 
@@ -42,7 +41,7 @@ class Edsr(nn.Module):
         self.add_mean = MeanShift(+1)
         self.head = nn.Sequential(nn.Conv2d(3, f, 3, padding=1))
         self.body = nn.Sequential(
-            *(ResidualBlock(f, config.res_scale, config.slope) for _ in range(config.blocks)),
+            *(ResidualBlock(f, config.res_scale) for _ in range(config.blocks)),
             nn.Conv2d(f, f, 3, padding=1),
         )
         if config.tail == "progressive":

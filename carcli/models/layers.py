@@ -23,17 +23,13 @@ class MeanShift(nn.Conv2d):
 
 
 class ResidualBlock(nn.Module):
-    """x + res_scale · conv3(ReLU(conv3(x))), zero padded, no normalisation (EDSR, figure 2c).
+    """x + res_scale · conv3(ReLU(conv3(x))), zero padded, no normalisation (EDSR, figure 2c)."""
 
-    A ``slope`` above 0 makes the ReLU leaky: at the learning rates that short training wants,
-    most channels of a plain ReLU die within minutes.
-    """
-
-    def __init__(self, features: int, res_scale: float = 1.0, slope: float = 0.0) -> None:
+    def __init__(self, features: int, res_scale: float = 1.0) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(features, features, 3, padding=1),
-            nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True),
+            nn.ReLU(inplace=True),
             nn.Conv2d(features, features, 3, padding=1),
         )
         self.res_scale = res_scale
@@ -52,14 +48,11 @@ def autocast_like(x: Tensor) -> Tensor:
 
 
 def start_small(blocks: nn.Module, factor: float = 0.1) -> None:
-    """He initialisation, but the last convolution of every residual block a tenth: a deep body starts near the identity."""
+    """Scale the last convolution of every residual block down, so that a deep body starts near the identity."""
     with torch.no_grad():
         for block in blocks.modules():
             if isinstance(block, ResidualBlock):
-                for place, share in ((0, 1.0), (2, factor)):
-                    convolution = cast(nn.Conv2d, block.body[place])
-                    nn.init.kaiming_normal_(convolution.weight).mul_(share)
-                    cast(Tensor, convolution.bias).zero_()
+                cast(nn.Conv2d, block.body[2]).weight.mul_(factor)
 
 
 def bicubic_down(hr: Tensor, scale: int) -> Tensor:

@@ -122,7 +122,6 @@ class BaseResamplerConfig:
     scale: int
     features: int = 64
     blocks: int = 6
-    slope: float = 0.0  # of the ReLUs below zero
 
     @property
     def kernel_size(self) -> int:
@@ -143,7 +142,7 @@ class BaseResamplerNet(nn.Module):
         self.multiple_of = config.scale
         self.unshuffle = nn.PixelUnshuffle(config.scale)
         self.head = nn.Conv2d(3 * config.scale**2, f, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlock(f, slope=config.slope) for _ in range(config.blocks)))
+        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
         self.taps = nn.Conv2d(f, 3 * taps, 3, padding=1)
         start_small(self.body)
         with torch.no_grad():

@@ -43,13 +43,27 @@ Q1, Q2, Q3, Q4 = 0.46746569353285555, 0.0260227499499447, 0.00033488642141680445
 KERNEL_MIN = 1e-6
 
 
-def _compile(*flags: str, **options: Any) -> Any:
-    return numba.njit(nogil=True, fastmath={"contract", "nsz", *flags}, error_model="numpy", **options)
+def _options(*flags: str) -> dict[str, Any]:
+    return {"nogil": True, "fastmath": {"contract", "nsz", *flags}, "error_model": "numpy"}
 
 
-_jit = _compile(cache=True)
-_jit_sums = _compile("reassoc", cache=True)  # sums in any order, so that they vectorise; always the same one
-_inline = _compile(inline="always")
+def _cached(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to keep the machine code: compile in every process
+        return numba.njit(**options)(function)
+
+
+def _jit(function: Callable[..., Any]) -> Any:
+    return _cached(function, _options())
+
+
+def _jit_sums(function: Callable[..., Any]) -> Any:
+    """Sums may be reordered, so that they vectorise; the machine code's order is always the same."""
+    return _cached(function, _options("reassoc"))
+
+
+_inline: Any = numba.njit(inline="always", **_options())
 
 
 @_inline

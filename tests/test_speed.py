@@ -1,0 +1,61 @@
+"""The speed benchmark runs and reports what it promises; what it measures is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from carcli.bench import speed
+from carcli.ops import resample_cpu
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["speed", *arguments])
+    speed.main()
+    return capsys.readouterr().out
+
+
+def test_the_resampler_report_has_every_figure(monkeypatch, capsys):
+    monkeypatch.setattr(speed, "copy_bandwidth", lambda device: 1e9)
+    out = run(monkeypatch, capsys, "resampler", "--device", "cpu", "--size", "24x16", "--repeats", "1", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(r["width"], r["height"], r["scale"]) for r in rows] == [(24, 16, 2), (24, 16, 4)]
+    for row in rows:
+        assert row["ratio_forward"] == pytest.approx(row["composition_forward"] / row["forward"])
+        assert row["output_bytes"] == 24 * 16 * 3 * 4
+        assert row["forward_bytes"] == 24 * 16 * 4 * (3 * (3 * row["scale"] + 1) ** 2 + 3 * row["scale"] ** 2 + 3)
+
+
+def test_the_resampler_report_is_a_table_too(monkeypatch, capsys):
+    monkeypatch.setattr(speed, "copy_bandwidth", lambda device: 1e9)
+    out = run(monkeypatch, capsys, "resampler", "--device", "cpu", "--size", "8x8", "--repeats", "1", "--no-composition")
+    assert "8x8" in out
+    assert "of copy" in out
+
+
+def test_the_compositions_compared_with_compute_the_same():
+    import torch
+    from test_resample import problem
+
+    from carcli.ops.resample import resample_composition
+
+    image, *heads = problem(4, 13, 6, 5, dtype=torch.float32)
+    inner = (..., slice(2, -2), slice(2, -2))  # at the borders ports differ
+    ours, theirs = (f(image, *heads, 4, heads="residual")[inner] for f in (resample_composition, speed._grid_sample))
+    assert (ours - theirs).abs().max() < 1e-3
+
+
+def test_machine_code_that_cannot_be_kept_is_compiled_all_the_same(monkeypatch):
+    seen = []
+
+    def njit(**options):
+        seen.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(resample_cpu.numba, "njit", njit)
+    assert resample_cpu._jit(len) is len
+    assert [o.get("cache") for o in seen] == [True, None]

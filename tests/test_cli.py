@@ -238,3 +238,22 @@ def test_interrupting_leaves_whole_files_only_and_exits_with_130():
     done = sorted(Path("lr").iterdir())
     assert 3 <= len(done) < 200
     assert all(read(path).tag is not None for path in done)
+
+
+def test_a_pair_of_ones_own_from_training_to_restoring():
+    Path("tiny.toml").write_text(
+        "[model]\nfamily = 'edsr'\nscale = 2\ndown = { net = 'base', features = 8, blocks = 1 }\n"
+        "up = { features = 8, blocks = 1, res_scale = 1.0, tail = 'direct' }\n[data]\npatch = 8\nbatch = 2\n",
+        encoding="utf-8",
+    )
+    code, out, err = carcli("train", "tiny.toml", PHOTOS, "--steps", 3, "-o", "run")
+    assert code == 0
+    assert "run/best.safetensors" in out
+    assert "held-out HR" in err
+    own = "run/best.safetensors"
+    assert carcli("down", PHOTOS / "eyes.png", "--scale", 2, "--model", own)[0] == 0
+    code, _, err = carcli("up", "lr")
+    assert code == 1
+    assert "pass its .safetensors file as --model" in err
+    assert carcli("up", "lr", "--model", own)[0] == 0
+    assert Image.open("sr/eyes.png").size == (221, 161)

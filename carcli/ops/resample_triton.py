@@ -11,6 +11,7 @@ Runs on CPU tensors too where Triton's interpreter is switched on (TRITON_INTERP
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -288,13 +289,14 @@ def _aligned(heads: list[Tensor]) -> list[Tensor]:
 
 def _launch(kernel: Any, plain: Any, heads: list[Tensor], arguments: tuple[Any, ...], count: int, **constants: Any) -> None:
     taps_innermost = heads[0].stride(1) == 1 and heads[0].shape[1] > 1
-    if taps_innermost:
-        grid: Any = (triton.cdiv(count, LAST_PIXELS),)
-        plain[grid](*arguments, **constants, TAPS=LAST_TAPS, PIXELS=LAST_PIXELS, num_warps=LAST_WARPS)
-    elif INTERPRETED:
-        plain[(triton.cdiv(count, 64),)](*arguments, **constants, TAPS=1, PIXELS=64)
-    else:
-        kernel[lambda meta: (triton.cdiv(count, meta["PIXELS"]),)](*arguments, **constants, TAPS=1)
+    with torch.cuda.device(heads[0].device) if heads[0].is_cuda else nullcontext():
+        if taps_innermost:
+            grid: Any = (triton.cdiv(count, LAST_PIXELS),)
+            plain[grid](*arguments, **constants, TAPS=LAST_TAPS, PIXELS=LAST_PIXELS, num_warps=LAST_WARPS)
+        elif INTERPRETED:
+            plain[(triton.cdiv(count, 64),)](*arguments, **constants, TAPS=1, PIXELS=64)
+        else:
+            kernel[lambda meta: (triton.cdiv(count, meta["PIXELS"]),)](*arguments, **constants, TAPS=1)
 
 
 def _common(image: Tensor, heads: list[Tensor], scale: int) -> tuple[tuple[Any, ...], dict[str, Any], int]:

@@ -86,7 +86,8 @@ class Rescaler:
         if tag is not None and tag.digest != self.digest:
             raise ImageError(
                 f"was made with another version of {tag.checkpoint} ({tag.digest[:12] or 'none'}, here {self.digest[:12]}); "
-                "restore it with the carcli or the .safetensors file (--model FILE) that made it, or as an ordinary image with --ignore-tag"
+                "restore it with the carcli or the .safetensors file (--model FILE) that made it, "
+                "or as an ordinary image with --ignore-tag"
             )
         width, height = (tag.width, tag.height) if tag else (n * self.scale for n in picture.size)
         pixels = self._run(self._up, picture.pixels, False, tile)[:height, :width]

@@ -19,6 +19,10 @@ SMALL = {
         "down": {"net": "base", "features": 8, "blocks": 1},
         "up": {"features": 8, "blocks": 2, "res_scale": 1.0, "tail": "direct"},
     },
+    "tad": {
+        "down": {"features": 8, "blocks": 1},
+        "up": {"features": 8, "blocks": 2, "res_scale": 1.0, "tail": "direct"},
+    },
     "edsr-paper": {"down": {"net": "paper", "features": 8, "blocks": 1}, "up": {"features": 8, "blocks": 2}},
 }
 _pairs = {}

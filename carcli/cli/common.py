@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from carcli.batch import Result
+    from carcli.plan import Job
 
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
 
@@ -109,6 +110,18 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
         raise typer.Exit(SOME_FAILED)
 
 
-def output_folders(targets: Iterable[Path | None]) -> set[Path]:
-    """The folders that a plan writes into."""
-    return {t.parent for t in targets if t is not None}
+def prepare(inputs: list[Path], output: Path, recursive: bool) -> list[Job]:
+    """The jobs of a batch, once it is certain that there are any and that their outputs can be written."""
+    from carcli import batch
+    from carcli.errors import UsageError
+    from carcli.plan import plan, remove_leftovers
+
+    allow_large_images()
+    jobs = plan(inputs, output, recursive)
+    if not jobs:
+        raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
+    folders = {job.target.parent for job in jobs if job.target is not None}
+    for folder in folders:
+        batch.writable(folder)
+    remove_leftovers(folders)
+    return jobs

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quiet, Recursive, Tile
+from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quiet, Recursive, Tile, prepare, report
 
 
 def down(
@@ -30,19 +30,9 @@ def down(
     from functools import partial
 
     from carcli import batch
-    from carcli.cli.common import allow_large_images, output_folders, report
-    from carcli.errors import UsageError
-    from carcli.plan import plan, remove_leftovers
     from carcli.rescaler import load
 
-    allow_large_images()
-    jobs = plan(inputs, output, recursive)
-    if not jobs:
-        raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
-    folders = output_folders(job.target for job in jobs)
-    for folder in folders:
-        batch.writable(folder)
-    remove_leftovers(folders)
-    rescaler = load(model, scale, device, precision)
-    results = batch.run(jobs, partial(batch.downscale, rescaler, tile=tile), overwrite=overwrite, compression=png_level)
+    jobs = prepare(inputs, output, recursive)
+    work = partial(batch.downscale, load(model, scale, device, precision), tile=tile)
+    results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
     report(results, len(jobs), "down", as_json, quiet)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quiet, Recursive, Tile
+from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quiet, Recursive, Tile, prepare, report
 
 
 def up(
@@ -29,23 +29,13 @@ def up(
 ) -> None:
     """Restore the originals of LR images: model, scale and size are read from the PNG."""
     from carcli import batch
-    from carcli.cli.common import allow_large_images, output_folders, report
-    from carcli.errors import UsageError
-    from carcli.plan import plan, remove_leftovers
     from carcli.rescaler import Rescaler, load, pick_device
     from carcli.weights.choose import choose, family_of
 
-    allow_large_images()
-    jobs = plan(inputs, output, recursive)
-    if not jobs:
-        raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
+    jobs = prepare(inputs, output, recursive)
     pick_device(device)
     if model is not None and not model.endswith(".safetensors"):
         choose(model, scale)  # an unknown model is an error at once, not once an image
-    folders = output_folders(job.target for job in jobs)
-    for folder in folders:
-        batch.writable(folder)
-    remove_leftovers(folders)
 
     def load_here(name: str, at: int | None) -> Rescaler:
         return load(name, at, device, precision)

@@ -24,6 +24,7 @@ from carcli.models.resampler_net import (
     ResamplerConfig,
     ResamplerNet,
 )
+from carcli.models.tad import TadConfig, TadEncoder
 
 Architecture = Mapping[str, Any]
 Config = TypeVar("Config")
@@ -74,12 +75,20 @@ def _edsr(scale: int, architecture: Architecture) -> Pair:
     return Pair(ContentAdaptiveResampler(net), Edsr(configure(EdsrConfig, architecture.get("up", {}), scale)))
 
 
+def _tad(scale: int, architecture: Architecture) -> Pair:
+    return Pair(
+        TadEncoder(configure(TadConfig, architecture.get("down", {}), scale)),
+        Edsr(configure(EdsrConfig, architecture.get("up", {}), scale)),
+    )
+
+
 def _bicubic(scale: int, architecture: Architecture) -> Pair:
     return Pair(BicubicDown(scale), BicubicUp(scale))
 
 
 BUILDERS: dict[str, Callable[[int, Architecture], Pair]] = {
     "edsr": _edsr,
+    "tad": _tad,
     "bicubic": _bicubic,
 }
 

@@ -155,7 +155,7 @@ def load(model: str = "edsr", scale: int | None = None, device: str = "auto", pr
 
     Parameters
     ----------
-    model : e.g. ``edsr``, ``bicubic``, ``edsr-base-x4`` or the path of a trained checkpoint.
+    model : e.g. ``edsr``, ``best``, ``bicubic``, ``edsr-base-x4`` or the path of a trained checkpoint.
     scale : the factor; where None, the checkpoint's own, or 4 for a family.
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : ``fp32``, ``bf16`` or ``fp16``.

@@ -105,7 +105,7 @@ def run(
     size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
     out = np.empty((*size, channels), np.uint8)
     for rows, columns in tiles(image, network, tile or network.tile, down):
-        cut = np.ascontiguousarray(_cut(image, rows, columns).transpose(2, 0, 1))
+        cut = _cut(image, rows, columns).transpose(2, 0, 1).copy()  # torch wants it its own
         x = to_float(torch.from_numpy(cut).to(device))[None]
         if channels == 1:
             x = x.expand(-1, 3, -1, -1)

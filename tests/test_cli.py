@@ -168,7 +168,7 @@ def test_a_tag_made_with_another_family_is_an_error_that_says_how_to_go_on():
     assert code == 1
     assert "was made with bicubic, not edsr; leave --model out, or pass --ignore-tag" in err
     assert carcli("up", "lr", "--model", "edsr", "--ignore-tag")[0] == 0
-    assert Image.open("sr/eyes.png").size == (224, 164)
+    assert read(Path("sr/eyes.png")).size == (224, 164)
 
 
 def test_info_tells_the_tag_and_the_machine():
@@ -256,4 +256,4 @@ def test_a_pair_of_ones_own_from_training_to_restoring():
     assert code == 1
     assert "pass its .safetensors file as --model" in err
     assert carcli("up", "lr", "--model", own)[0] == 0
-    assert Image.open("sr/eyes.png").size == (221, 161)
+    assert read(Path("sr/eyes.png")).size == (221, 161)

@@ -12,6 +12,7 @@ from carcli.weights import checkpoint, manifest
 from carcli.weights.checkpoint import Description
 
 BICUBIC = "bicubic"
+BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,12 @@ def _from_entry(entry: manifest.Entry) -> Choice:
 
 def known_models() -> list[str]:
     """Everything that ``--model`` accepts besides files: families, then checkpoints."""
-    return [*FAMILIES, *(e.id for e in manifest.entries())]
+    return [*FAMILIES, BEST, *(e.id for e in manifest.entries())]
+
+
+def _fidelity(entry: manifest.Entry) -> float:
+    """Mean PSNR over the datasets a checkpoint was measured on; all are measured on the same ones."""
+    return sum(f.psnr_y for f in entry.figures) / len(entry.figures) if entry.figures else 0.0
 
 
 def _from_file(path: Path, scale: int | None) -> Choice:
@@ -42,7 +48,7 @@ def _from_file(path: Path, scale: int | None) -> Choice:
 
 
 def choose(model: str, scale: int | None) -> Choice:
-    """The checkpoint that ``model`` (family, checkpoint id or .safetensors file) means at ``scale``.
+    """The checkpoint that ``model`` (family, checkpoint id, ``best``, or .safetensors file) means at ``scale``.
 
     ``scale`` None leaves it to the checkpoint; a family then takes 4. Raises ``WeightsError``
     that says what there is instead.
@@ -52,6 +58,8 @@ def choose(model: str, scale: int | None) -> Choice:
     if model == BICUBIC:
         return Choice(Description(BICUBIC, BICUBIC, scale or 4), None, "")
     found = [e for e in manifest.entries() if model in (e.id, e.family)]
+    if model == BEST:
+        found = sorted(manifest.entries(), key=_fidelity, reverse=True)
     if not found:
         raise WeightsError(f"unknown model {model!r}; known: {', '.join(known_models())}, or a .safetensors file")
     wanted = scale if scale is not None else (found[0].scale if model == found[0].id else 4)

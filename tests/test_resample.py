@@ -150,6 +150,11 @@ def test_bands_of_the_composition_do_not_show(monkeypatch):
     whole = resample_composition(image, *tensors, 4, "clamp")
     monkeypatch.setattr(sys.modules["carcli.ops.resample"], "CHUNK_ELEMENTS", 1)
     torch.testing.assert_close(resample_composition(image, *tensors, 4, "clamp"), whole, atol=1e-6, rtol=0)
+    tracked = [t.requires_grad_() for t in (image, *tensors)]
+    banded = torch.autograd.grad(resample_composition(*tracked, 4, "clamp").sum(), tracked)
+    monkeypatch.undo()
+    for a, b in zip(banded, torch.autograd.grad(resample_composition(*tracked, 4, "clamp").sum(), tracked), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_wild_heads_stay_inside_the_image():

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from carcli.ops import dispatch
 from carcli.ops.dispatch import Kernel
@@ -23,7 +24,7 @@ Heads = Literal["plain", "clamp", "residual"]
 HEADS: tuple[Heads, ...] = ("plain", "clamp", "residual")
 
 KERNEL_MIN = 1e-6  # the authors' clamp of kernel scores, and of their sum
-CHUNK_ELEMENTS = 1 << 22  # taps times pixels that the composition keeps in flight without gradients
+CHUNK_ELEMENTS = 1 << 22  # taps times pixels that the composition keeps in flight
 
 
 @lru_cache(maxsize=16)
@@ -129,20 +130,22 @@ def resample_composition(
 ) -> Tensor:
     """``resample`` in plain torch operations: the definition, and the path of last resort.
 
-    Without gradients it works through bands of LR rows, so that no more than a few million
-    samples exist at a time.
+    It works through bands of LR rows, so that no more than a few million samples exist at a
+    time; for gradients every band but a lone one is computed again in the backward pass.
     """
     work = kernels.dtype if kernels.dtype == torch.float64 else torch.float32
     image = image.to(work) / 255 if image.dtype == torch.uint8 else image.to(work)
     inputs = (kernels, offsets_h, offsets_v)
     tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (image, *inputs))
     b, taps, h, w = kernels.shape
-    rows = h if tracked else max(1, CHUNK_ELEMENTS // (b * taps * w))
-    bands = []
-    for y in range(0, h, rows):
+    rows = max(1, CHUNK_ELEMENTS // (b * taps * w))
+
+    def band(y: int) -> Tensor:
         k, o_h, o_v = (t[:, :, y : y + rows].to(work) for t in inputs)
-        bands.append(_compose_rows(image, *apply_heads(k, o_h, o_v, scale, heads), scale, y))
-    return torch.cat(bands, 2)
+        return _compose_rows(image, *apply_heads(k, o_h, o_v, scale, heads), scale, y)
+
+    again = tracked and rows < h
+    return torch.cat([checkpoint(band, y, use_reentrant=False) if again else band(y) for y in range(0, h, rows)], 2)
 
 
 class _Resample(torch.autograd.Function):

@@ -32,6 +32,7 @@ SUFFIXES = frozenset({
     ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".qoi",
 })  # fmt: skip
 SIXTEEN_BIT = "16 bits a channel were rounded to 8"
+DAMAGED_EXIF = "its EXIF data is damaged and was left out"
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,12 @@ def _decode(data: bytes, notes: list[str]) -> Picture:
             notes.append(SIXTEEN_BIT)
             decoded = rounded
         decoded.load()
-        decoded = ImageOps.exif_transpose(decoded)
-        exif = _exif(decoded)
+        exif = None
+        try:
+            decoded = ImageOps.exif_transpose(decoded)
+            exif = _exif(decoded)
+        except Exception:  # Pillow's EXIF reader trusts what it reads; the pixels are good all the same
+            notes.append(DAMAGED_EXIF)
         if decoded.mode.startswith("I") or decoded.mode == "F":
             if decoded.mode == "F":
                 raise ImageError("holds floating-point values; convert it to 8 or 16 bits first")

@@ -159,6 +159,25 @@ def test_orientation_of_a_16_bit_file_is_applied_too():
     assert decode(saved(Image.fromarray(values), exif=exif)).size == (4, 6)
 
 
+@pytest.mark.parametrize(
+    "junk", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40]
+)
+def test_damaged_exif_does_not_cost_the_picture(junk):
+    picture = decode(saved(Image.fromarray(noise(8, 8)), "JPEG", exif=junk))
+    assert picture.size == (8, 8)
+    assert round_trip(picture).size == (8, 8)
+
+
+def test_exif_that_cannot_be_read_is_left_out_with_a_note(monkeypatch):
+    def broken(*_args, **_options):
+        raise struct.error("unpack requires a buffer of 12 bytes")
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
+    picture = decode(saved(Image.fromarray(noise(8, 8)), "JPEG"))
+    assert picture.exif is None
+    assert picture.notes == (images.DAMAGED_EXIF,)
+
+
 def test_profile_travels_along():
     picture = decode(saved(Image.fromarray(noise(5, 5)), icc_profile=SRGB))
     assert picture.icc == SRGB

@@ -257,3 +257,10 @@ def test_a_pair_of_ones_own_from_training_to_restoring():
     assert "pass its .safetensors file as --model" in err
     assert carcli("up", "lr", "--model", own)[0] == 0
     assert read(Path("sr/eyes.png")).size == (221, 161)
+
+
+def test_train_names_every_recipe():
+    from carcli.training import recipe
+
+    output = CliRunner().invoke(program.app, ["train", "--help"], env={"COLUMNS": "200"}).output
+    assert all(name in output for name in recipe.names())

@@ -96,6 +96,17 @@ def _median(run: Callable[[], object], device: torch.device, repeats: int) -> fl
     return statistics.median(times)
 
 
+def _fastest(runs: list[Callable[[], object]], device: torch.device) -> float | None:
+    """Seconds of the fastest that fits in memory; None where none does."""
+    times = []
+    for run in runs:
+        try:
+            times.append(_median(run, device, 1))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+    return min(times, default=None)
+
+
 def _resident() -> int | None:
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
@@ -160,8 +171,8 @@ def measure(
     forward, back = (_median(make(resample), device, repeats) for make in (forwards, both))
     slow_forward = slow_back = None
     if compositions:
-        slow_forward = min(_median(forwards(f), device, 1) for f in (resample_composition, _grid_sample))
-        slow_back = min(_median(both(f), device, 1) for f in (resample_composition, _grid_sample))
+        slow_forward = _fastest([forwards(f) for f in (resample_composition, _grid_sample)], device)
+        slow_back = _fastest([both(f) for f in (resample_composition, _grid_sample)], device)
     output = 3 * width * height * 4
     must = sum(t.nbytes for t in heads) + image.nbytes + output
     must_both = 2 * must + sum(t.nbytes for t in heads)  # the backward pass reads all of it again and writes gradients

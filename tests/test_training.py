@@ -195,6 +195,7 @@ def test_a_tenth_is_held_out_and_batches_depend_on_the_step_alone(folder):
         ("[modle]\nfamily = 'edsr'", "unknown key 'modle'"),
         (TINY + "[optimiser]\nrte = 1", "unknown key 'rte'"),
         (TINY + "[optimiser]\nrate = 'fast'", "rate must be a number"),
+        (TINY.replace("[loss]", "[loss]\nrounding = 'hard'"), "rounding must be one of straight-through, soft, none"),
         (TINY + "[optimiser\n", "recipe x"),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from carcli import toml
 from carcli.errors import UsageError
@@ -72,6 +72,9 @@ def _part(kind: type[T], values: Any, where: str) -> T:
             raise UsageError(f"{where}: {key} must be a number, not {value!r}")
         if hints[key] is int and (isinstance(value, bool) or not isinstance(value, int)):
             raise UsageError(f"{where}: {key} must be a whole number, not {value!r}")
+        allowed = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
+        if allowed and value not in allowed:
+            raise UsageError(f"{where}: {key} must be one of {', '.join(allowed)}, not {value!r}")
     try:
         return kind(**values)
     except TypeError as error:

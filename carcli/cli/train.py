@@ -11,7 +11,9 @@ from carcli.cli.common import Json, Quiet, emit, say_error
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="edsr-base-x2, edsr-base-x4, tad-x2, tad-x4, or a .toml file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="edsr-base-x2, edsr-base-x4, edsr-base-x4-tune, tad-x2, tad-x4, or a .toml file.")
+    ],
     photographs: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Folders of photographs.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("run"),
     minutes: Annotated[float | None, typer.Option(min=0.05, help="Time budget. Default: the recipe's.")] = None,

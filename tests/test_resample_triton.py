@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -135,3 +140,14 @@ def test_large_heads_need_64_bit_indices():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_takes_the_fused_path():
     assert dispatch.path_for(torch.device("cuda")).name == dispatch.TRITON
+
+
+@pytest.mark.parametrize("target", ["cuda80", "cuda90", "gfx942"])
+def test_compiles_to_machine_code_for_gpus_that_are_not_here(target, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": str(tmp_path)}
+    script = Path(__file__).with_name("compile_kernels.py")
+    made = subprocess.run([sys.executable, script, target], capture_output=True, text=True, check=False, env=environment)
+    assert made.returncode == 0, made.stderr[-2000:]
+    sizes = [int(line) for line in made.stdout.split()]
+    assert len(sizes) == (3 if target == "cuda90" else 1) * 2 * 5
+    assert min(sizes) > 1000

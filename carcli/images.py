@@ -25,7 +25,7 @@ from carcli.tag import Tag
 
 Pixels = NDArray[np.uint8]
 
-MAX_PIXELS = 1 << 29  # 536 megapixels: more is taken for an attack, or for not a photograph
+MAX_PIXELS = 512_000_000  # more is taken for an attack, or for not a photograph
 # what is taken for an image in a folder; files named one by one may have any suffix
 SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff",
@@ -161,7 +161,7 @@ def decode(data: bytes) -> Picture:
     except UnidentifiedImageError as error:
         raise ImageError("not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {MAX_PIXELS >> 20} megapixels; split it first") from error
+        raise ImageError(f"more than {MAX_PIXELS // 1_000_000} megapixels; split it first") from error
     except MemoryError as error:
         raise ImageError("not enough memory to decode it") from error
     except Exception as error:  # decoders raise whatever they like on damaged files
@@ -172,7 +172,7 @@ def _decode(data: bytes, notes: list[str]) -> Picture:
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise ImageError(f"{width}x{height} is more than {MAX_PIXELS >> 20} megapixels; split it first")
+            raise ImageError(f"{width}x{height} is more than {MAX_PIXELS // 1_000_000} megapixels; split it first")
         if _is_sequence(image):
             raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
         rounded = _sixteen_bit_colour(image, data)  # before anything loads the image

@@ -42,7 +42,7 @@ def test_every_figure_in_its_table_is_the_manifests(entry):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     for figures in entry.figures:
         assert f"{figures.psnr_y:.2f} / {figures.ssim_y:.4f}" in cells
-    assert f"{entry.figures[0].lr_psnr_y:.2f}" in cells
+    assert f"{entry.figures[0].lr_psnr_y:.2f} / {entry.figures[0].lr_psnr_rgb:.2f}" in cells
     assert f"{entry.parameters / 1e6:.2f} M, {entry.bytes / 1e6:.1f} MB" in cells
 
 

@@ -32,6 +32,7 @@ class Measured:
     ssim_y: float
     psnr_rgb: float  # dB
     lr_psnr_y: float  # dB, LR against the bicubic LR; infinite for bicubic itself
+    lr_psnr_rgb: float  # the same over all channels: what is hidden in colour shows here
     lr_bpp: float  # bits per LR pixel as PNG
     seconds_down: float
     seconds_up: float
@@ -65,12 +66,13 @@ def measure(picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: st
         metrics.ssim_y(hr.pixels, sr.pixels, scale),
         metrics.psnr_rgb(hr.pixels, sr.pixels, scale),
         metrics.psnr_y(reference, _rgb(lr), 0),
+        metrics.psnr_rgb(reference, _rgb(lr), 0),
         8 * len(plain.getvalue()) / pixels,
         half - began, end - again,
     )  # fmt: skip
 
 
-FIGURES = ("psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_bpp", "seconds_down", "seconds_up")
+FIGURES = ("psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb", "lr_bpp", "seconds_down", "seconds_up")
 
 
 def mean(rows: Sequence[Measured]) -> Measured:

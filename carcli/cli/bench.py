@@ -55,7 +55,7 @@ def bench(
         "PSNR-Y",
         "SSIM-Y",
         "PSNR-RGB",
-        "LR vs bicubic",
+        "LR vs bicubic Y / RGB",
         "LR bits/pixel",
         "s down",
         "s up",
@@ -65,6 +65,7 @@ def bench(
     for row in means:
         table.add_row(
             row.dataset, str(counts[row.dataset]), row.model, f"{row.psnr_y:.2f}", f"{row.ssim_y:.4f}", f"{row.psnr_rgb:.2f}",
-            f"{row.lr_psnr_y:.2f}", f"{row.lr_bpp:.2f}", f"{row.seconds_down:.2f}", f"{row.seconds_up:.2f}",
+            f"{row.lr_psnr_y:.2f} / {row.lr_psnr_rgb:.2f}", f"{row.lr_bpp:.2f}",
+            f"{row.seconds_down:.2f}", f"{row.seconds_up:.2f}",
         )  # fmt: skip
     Console(width=max(Console().width, 120)).print(table)

@@ -46,7 +46,7 @@ def _figures(rescaler: Rescaler, names: list[str], model: str) -> tuple[Figures,
     for name in names:
         *_, mean = compare(find(name), [rescaler], bicubic)
         command = f"carcli bench --dataset {mean.dataset} --scale {rescaler.scale} --model {model}"
-        lr = round(mean.lr_psnr_y, 2), round(mean.lr_bpp, 2)
+        lr = round(mean.lr_psnr_y, 2), round(mean.lr_psnr_rgb, 2), round(mean.lr_bpp, 2)
         found.append(Figures(mean.dataset, round(mean.psnr_y, 3), round(mean.ssim_y, 4), *lr, command))
     return tuple(found)
 

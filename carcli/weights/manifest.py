@@ -38,6 +38,7 @@ class Figures:
     psnr_y: float  # dB
     ssim_y: float
     lr_psnr_y: float  # dB, LR against bicubic LR
+    lr_psnr_rgb: float  # the same over all channels
     lr_bpp: float  # bits per LR pixel as PNG
     command: str
 

@@ -37,7 +37,7 @@ def list_(as_json: Json = False) -> None:
             entry.id, entry.family, f"x{entry.scale}", "bundled" if entry.path.exists() else "missing",
             f"{entry.parameters / 1e6:.2f} M", f"{entry.bytes / 1e6:.1f}", *(figures.get(d, "") for d in datasets),
         )  # fmt: skip
-    Console(width=max(Console().width, 100)).print(table)
+    Console(width=max(Console().width, 130)).print(table)
 
 
 @app.command(epilog="Example: carcli weights verify")

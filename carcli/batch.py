@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -108,7 +107,7 @@ def _process(job: Job, work: Work, overwrite: bool, compression: int) -> Result:
         picture = images.read(job.source)
         made, model, notes = work(picture)
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(job.target, partial(_encode, made, compression))
+        write_whole(job.target, lambda file: images.encode(made, file, compression))
         input_bytes, output_bytes = job.source.stat().st_size, job.target.stat().st_size
     except (ImageError, WeightsError, UsageError) as error:
         return _failed(job, str(error), began)
@@ -122,10 +121,6 @@ def _process(job: Job, work: Work, overwrite: bool, compression: int) -> Result:
         job.source, job.target, "done", None, (*picture.notes, *notes), model,
         picture.size, made.size, input_bytes, output_bytes, time.monotonic() - began,
     )  # fmt: skip
-
-
-def _encode(picture: Picture, compression: int, file: object) -> None:
-    images.encode(picture, file, compression)  # type: ignore[arg-type]
 
 
 def run(jobs: Iterable[Job], work: Work, *, overwrite: bool = False, compression: int = 6) -> Iterator[Result]:

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carcli.ops.quantize import to_uint8
+from carcli.ops.resample import HEADS, KERNEL_MIN, residual_gain, smoothing_kernel
 
 Array = NDArray[Any]
 
-MODES = {"plain": 0, "clamp": 1, "residual": 2}
+MODES: dict[str, int] = {name: number for number, name in enumerate(HEADS)}
 STRIP_ROWS = 8  # LR rows a task; two strips of one parity never touch the same HR row
 
 # tanh(x) ≈ x·P(x²)/Q(x²) on |x| ≤ 8.5, relative error 1.2e-8: a least-squares rational fit,
@@ -40,7 +41,6 @@ P0, P1, P2, P3, P4 = (
     1.4269221288697614e-08,
 )
 Q1, Q2, Q3, Q4 = 0.46746569353285555, 0.0260227499499447, 0.00033488642141680445, 8.145120394286331e-07
-KERNEL_MIN = 1e-6
 
 
 def _options(*flags: str) -> dict[str, Any]:
@@ -347,8 +347,6 @@ class _Problem:
         self.batch, self.taps, self.h, self.w = kernels.shape
         self.size = math.isqrt(self.taps)
         self.scale, self.mode = scale, MODES[heads]
-        from carcli.ops.resample import residual_gain, smoothing_kernel
-
         self.smooth = smoothing_kernel(self.size, scale).to(self.work).numpy()
         self.gain = residual_gain(self.size)
         self.jobs = [(b, y) for b in range(self.batch) for y in range(0, self.h, STRIP_ROWS)]

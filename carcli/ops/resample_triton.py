@@ -20,8 +20,11 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 
-MODES = {"plain": 0, "clamp": 1, "residual": 2}
-KERNEL_MIN = tl.constexpr(1e-6)
+from carcli.ops.resample import HEADS, residual_gain, smoothing_kernel
+from carcli.ops.resample import KERNEL_MIN as SCORE_MIN
+
+MODES: dict[str, int] = {name: number for number, name in enumerate(HEADS)}
+KERNEL_MIN = tl.constexpr(SCORE_MIN)
 FIXED_POINT_BITS = 40  # of the deterministic image gradient: range above the largest gradient, and resolution below
 
 # Heads with pixels innermost (NCHW): one tap at a time, any number of pixels. Heads with taps
@@ -300,8 +303,6 @@ def _launch(kernel: Any, plain: Any, heads: list[Tensor], arguments: tuple[Any, 
 
 
 def _common(image: Tensor, heads: list[Tensor], scale: int) -> tuple[tuple[Any, ...], dict[str, Any], int]:
-    from carcli.ops.resample import residual_gain, smoothing_kernel
-
     taps = heads[0].shape[1]
     k = math.isqrt(taps)
     height, width = image.shape[2:]

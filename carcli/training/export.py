@@ -54,14 +54,15 @@ def _figures(rescaler: Rescaler, names: list[str], model: str) -> tuple[Figures,
 def export(run: Path, name: str, data: str, datasets: list[str], notes: str = "") -> Entry:
     """Put a run's best checkpoint into the package under the id ``name``; returns its manifest entry."""
     source = run / "best.safetensors"
-    description = replace(checkpoint.describe(source), id=name)
+    trained = checkpoint.describe(source)
+    description = replace(trained, id=name)
     pair = checkpoint.read(source, description)
     target = manifest.PACKAGE / "weights" / f"{name}.safetensors"
     checkpoint.write(target, description, pair.down, pair.up)
     digest = checkpoint.file_digest(target)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     device = f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
-    card = Card(checkpoint.describe(source).id, data, log[-1]["step"], log[-1]["minutes"], device, notes)
+    card = Card(trained.id, data, log[-1]["step"], log[-1]["minutes"], device, notes)
     rescaler = Rescaler(Choice(description, target, digest), checkpoint.read(target, description), pick_device("cpu"))
     return Entry(
         name, description.family, description.scale, target.name, digest, target.stat().st_size, "MIT",

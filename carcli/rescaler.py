@@ -14,6 +14,7 @@ from carcli.errors import ImageError, UsageError
 from carcli.images import Picture, Pixels
 from carcli.models.bicubic import BicubicDown, BicubicUp
 from carcli.models.registry import Network, Pair
+from carcli.precision import PRECISIONS
 from carcli.tag import Tag
 from carcli.weights.choose import Choice, choose
 from carcli.weights.choose import load as load_pair
@@ -49,8 +50,8 @@ class Rescaler:
     """
 
     def __init__(self, choice: Choice, pair: Pair, device: torch.device, precision: str = "fp32") -> None:
-        if precision not in tiling.PRECISIONS:
-            raise UsageError(f"unknown precision {precision!r}; use {', '.join(tiling.PRECISIONS)}")
+        if precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {precision!r}; use {', '.join(PRECISIONS)}")
         self.id = choice.description.id
         self.family = choice.description.family
         self.scale = choice.description.scale

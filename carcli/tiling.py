@@ -8,7 +8,6 @@ tile ends there, and the network pads it just as it would pad the whole image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +16,9 @@ from numpy.typing import NDArray
 
 from carcli.models.registry import Network
 from carcli.ops.quantize import to_float, to_uint8
+from carcli.precision import autocast
 
 Pixels = NDArray[np.uint8]
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Span(NamedTuple):
@@ -69,13 +67,6 @@ def _cut(image: Pixels, rows: Span, columns: Span) -> Pixels:
         x = reflected(columns.first, columns.last, width)
         inside = image[y[:, None], x[None, :]]
     return inside
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """The context in which a network computes at ``precision`` (fp32, bf16 or fp16)."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, PRECISIONS[precision])
 
 
 def tiles(image: Pixels, network: Network, tile: int, down: bool) -> Iterator[tuple[Span, Span]]:

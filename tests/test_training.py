@@ -16,7 +16,8 @@ from carcli.errors import UsageError, WeightsError
 from carcli.models.resampler_net import ResamplerHeads
 from carcli.rescaler import load
 from carcli.training import data, losses, recipe
-from carcli.training.loop import Run, rate_at, train
+from carcli.training.loop import Run, Stopped, rate_at, train
+from carcli.training.objective import Objective, Terms
 
 TINY = """
 [model]
@@ -110,6 +111,7 @@ def test_a_run_learns_and_its_checkpoint_is_ready_for_use(tmp_path):
     photo = np.asarray(Image.open(PHOTOS / "cat.jpg"))
     assert pair.up(pair.down(photo), size=(451, 300)).shape == photo.shape
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [r["event"] for r in records] == ["start", *["validation"] * (len(records) - 1)]
     assert records[-1]["step"] == 60
 
 
@@ -126,11 +128,11 @@ def test_a_cut_run_resumed_equals_the_uncut_run(folder, tmp_path):
             raise stop
 
     with pytest.raises(RuntimeError, match="power cut"):
-        train(tiny(), [folder], Run(cut, 1, steps=6, validate_every=0.0), after_two)
-    assert state(cut)["step"] == 2
+        train(tiny(), [folder], Run(cut, 1, steps=6, validations=6), after_two)
+    assert state(cut)["counters"]["step"] == 2
     train(tiny(), [folder], Run(cut, 1, steps=6, resume=True))
     a, b = state(whole), state(cut)
-    assert a["step"] == b["step"] == 6
+    assert a["counters"]["step"] == b["counters"]["step"] == 6
     assert equal(a["model"], b["model"])
     assert equal(a["average"], b["average"])
 
@@ -150,7 +152,7 @@ def test_a_damaged_state_cannot_be_resumed_and_says_so(folder, tmp_path):
 
 def test_a_run_starts_from_a_checkpoint(folder, tmp_path):
     best = train(tiny(), [folder], Run(tmp_path / "a", 1, steps=2))
-    train(tiny(), [folder], Run(tmp_path / "b", 1, steps=1, init=best, learning_rate=1e-12))
+    train(tiny(), [folder], Run(tmp_path / "b", 1, steps=1, init=str(best), learning_rate=1e-12))
     from carcli.weights import checkpoint
 
     started = checkpoint.read(best, checkpoint.describe(best))
@@ -159,13 +161,27 @@ def test_a_run_starts_from_a_checkpoint(folder, tmp_path):
 
 
 def test_non_finite_steps_are_skipped_and_counted(folder, tmp_path, monkeypatch):
-    from carcli.training import loop
-
-    honest = loop._loss
-    monkeypatch.setattr(loop, "_loss", lambda *a: honest(*a) * math.nan)
+    honest = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda *a: Terms(honest(*a).loss * math.nan, torch.zeros(())))
     train(tiny(), [folder], Run(tmp_path / "run", 1, steps=3))
-    assert state(tmp_path / "run")["skipped"] == 3
+    assert state(tmp_path / "run")["counters"]["skipped"] == 3
     assert all(bool(t.isfinite().all()) for t in state(tmp_path / "run")["model"].values())
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(folder, tmp_path):
+    seen = []
+    with pytest.raises(Stopped, match="--resume"):
+        train(tiny(), [folder], Run(tmp_path / "run", 1, steps=6), seen.append, stop=lambda: len(seen) == 2)
+    assert state(tmp_path / "run")["counters"]["step"] == 3
+    train(tiny(), [folder], Run(tmp_path / "whole", 1, steps=6))
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=6, resume=True))
+    assert equal(state(tmp_path / "run")["model"], state(tmp_path / "whole")["model"])
+
+
+def test_a_run_is_not_resumed_with_another_recipe(folder, tmp_path):
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1))
+    with pytest.raises(UsageError, match="another recipe"):
+        train(tiny(lr_guidance=0.5), [folder], Run(tmp_path / "run", 1, steps=2, resume=True))
 
 
 def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
@@ -180,12 +196,33 @@ def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
 def test_a_tenth_is_held_out_and_batches_depend_on_the_step_alone(folder):
     photographs = data.load([folder], 16)
     assert (len(photographs.train), len(photographs.held_out)) == (11, 1)
-    a, b = (data.PatchSampler(photographs.train, 16, 3, 0) for _ in range(2))
+    a, b = (data.PatchSampler(photographs.train, 16, 3, 0, torch.device("cpu")) for _ in range(2))
     a(0)
     assert torch.equal(a(5), b(5))
     assert not torch.equal(a(5), a(6))
     assert a(0).shape == (3, 3, 16, 16)
     assert 0 <= float(a(0).min()) <= float(a(0).max()) <= 1
+
+
+def test_processes_share_a_batch(folder):
+    sampler = data.PatchSampler(data.load([folder], 16).train, 16, 4, 0, torch.device("cpu"))
+    whole = sampler(3)
+    assert torch.equal(whole[0::2], sampler(3, rank=0, ranks=2))
+    assert torch.equal(whole[1::2], sampler(3, rank=1, ranks=2))
+
+
+def test_patches_are_pieces_of_the_images_in_all_eight_positions():
+    image = np.arange(7 * 9 * 3, dtype=np.uint8).reshape(7, 9, 3)
+    pieces = {}
+    for y in range(4):
+        for x in range(6):
+            crop = image[y : y + 4, x : x + 4]
+            for turn in range(8):
+                turned = np.rot90(crop, turn % 4)
+                pieces[(turned if turn < 4 else turned.transpose(1, 0, 2)).tobytes()] = turn
+    sampler = data.PatchSampler([image.copy()], 4, 16, 0, torch.device("cpu"))
+    patches = [p.permute(1, 2, 0).mul(255).round().byte().contiguous().numpy() for step in range(20) for p in sampler(step)]
+    assert {pieces[p.tobytes()] for p in patches} == set(range(8))
 
 
 @pytest.mark.parametrize(

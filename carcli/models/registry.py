@@ -62,8 +62,17 @@ def configure(config: Callable[..., Config], arguments: Architecture, scale: int
     return config(scale=scale, **arguments)
 
 
+def _upscaler(scale: int, architecture: Architecture) -> nn.Module:
+    arguments = dict(architecture.get("up", {}))
+    if arguments == {"net": "bicubic"}:
+        return BicubicUp(scale)
+    return Edsr(configure(EdsrConfig, arguments, scale))
+
+
 def _edsr(scale: int, architecture: Architecture) -> Pair:
     arguments = dict(architecture.get("down", {}))
+    if arguments == {"net": "bicubic"}:  # plain super-resolution
+        return Pair(BicubicDown(scale), _upscaler(scale, architecture))
     net: ResamplerNet | BaseResamplerNet
     kind = arguments.pop("net", "paper")
     if kind == "paper":
@@ -71,15 +80,12 @@ def _edsr(scale: int, architecture: Architecture) -> Pair:
     elif kind == "base":
         net = BaseResamplerNet(configure(BaseResamplerConfig, arguments, scale))
     else:
-        raise WeightsError(f"unknown resampler network {kind!r} (known: base, paper)")
-    return Pair(ContentAdaptiveResampler(net), Edsr(configure(EdsrConfig, architecture.get("up", {}), scale)))
+        raise WeightsError(f"unknown resampler network {kind!r} (known: base, bicubic, paper)")
+    return Pair(ContentAdaptiveResampler(net), _upscaler(scale, architecture))
 
 
 def _tad(scale: int, architecture: Architecture) -> Pair:
-    return Pair(
-        TadEncoder(configure(TadConfig, architecture.get("down", {}), scale)),
-        Edsr(configure(EdsrConfig, architecture.get("up", {}), scale)),
-    )
+    return Pair(TadEncoder(configure(TadConfig, architecture.get("down", {}), scale)), _upscaler(scale, architecture))
 
 
 def _bicubic(scale: int, architecture: Architecture) -> Pair:

@@ -1,4 +1,4 @@
-"""Training images: decoded once, kept as 8-bit arrays, cropped at random."""
+"""Training images: decoded once, kept as 8-bit pixels on the device that trains, cropped there at random."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Pixels = NDArray[np.uint8]
 class Photographs:
     """Images (H, W, 3) uint8 to train on and to validate with, and the files that could not be read."""
 
-    train: Sequence[Pixels]
-    held_out: Sequence[Pixels]
+    train: list[Pixels]
+    held_out: list[Pixels]
     skipped: Sequence[tuple[Path, str]]
 
 
@@ -77,27 +77,43 @@ def load(sources: Iterable[Path], minimum: int) -> Photographs:
 
 
 class PatchSampler:
-    """Random square patches with flips and transposes; the batch of a step depends on seed and step alone."""
+    """Random square patches with flips and transposes; the batch of a step depends on seed and step alone.
 
-    def __init__(self, images: Sequence[Pixels], patch: int, batch: int, seed: int) -> None:
-        self.images, self.patch, self.batch, self.seed = images, patch, batch, seed
-        room = np.array([(i.shape[0] - patch + 1) * (i.shape[1] - patch + 1) for i in images], dtype=np.float64)
+    All images lie end to end in one uint8 tensor on ``device``, and a batch is one gather from
+    it. A GPU that cannot spare the memory leaves them on the CPU.
+    """
+
+    def __init__(self, images: list[Pixels], patch: int, batch: int, seed: int, device: torch.device) -> None:
+        self.patch, self.batch, self.seed, self.device = patch, batch, seed, device
+        self.sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
+        room = (self.sizes - patch + 1).prod(1).astype(np.float64)
         self.share = np.cumsum(room / room.sum())
+        ends = np.cumsum([image.size for image in images])
+        self.starts = np.concatenate([[0], ends[:-1]])
+        flat = np.empty(ends[-1], np.uint8)
+        for i, (start, end) in enumerate(zip(self.starts, ends, strict=True)):
+            flat[start:end] = images[i].reshape(-1)
+            images[i] = flat[start:end].reshape(images[i].shape)  # so that no image is held twice
+        self.pixels = torch.from_numpy(flat)
+        if device.type == "cuda" and flat.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self.pixels = self.pixels.to(device)
+        self.line = torch.arange(patch, device=self.pixels.device)
+        self.channels = torch.arange(3, device=self.pixels.device)
 
-    def __call__(self, step: int) -> Tensor:
-        """(B, 3, patch, patch) float32 in [0, 1], channels last in memory."""
+    def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Tensor:
+        """(B, 3, patch, patch) float32 in [0, 1], channels last in memory: every ``ranks``-th patch of the batch."""
         rng = np.random.default_rng((self.seed, step))
-        out = np.empty((self.batch, self.patch, self.patch, 3), np.uint8)
-        for slot in out:
-            image = self.images[min(int(np.searchsorted(self.share, rng.random())), len(self.images) - 1)]
-            y = rng.integers(image.shape[0] - self.patch + 1)
-            x = rng.integers(image.shape[1] - self.patch + 1)
-            crop = image[y : y + self.patch, x : x + self.patch]
-            turn = rng.integers(8)
-            crop = crop[::-1] if turn & 1 else crop
-            crop = crop[:, ::-1] if turn & 2 else crop
-            slot[...] = crop.transpose(1, 0, 2) if turn & 4 else crop
-        return torch.from_numpy(out).permute(0, 3, 1, 2).float().div_(255)
+        image = np.minimum(np.searchsorted(self.share, rng.random(self.batch)), len(self.sizes) - 1)
+        top, left = rng.integers(self.sizes[image] - self.patch + 1).T
+        flip_y, flip_x, transpose = rng.integers(2, size=(3, self.batch))
+        width, last = self.sizes[image, 1], self.patch - 1
+        origin = self.starts[image] + 3 * ((top + flip_y * last) * width + left + flip_x * last)
+        down, right = 3 * width * (1 - 2 * flip_y), 3 * (1 - 2 * flip_x)
+        steps = np.where(transpose, [right, down], [down, right])
+        mine = torch.from_numpy(np.stack([origin, *steps])[:, rank::ranks].copy()).to(self.pixels.device)
+        first, rows, columns = mine[:, :, None, None, None]
+        index = first + rows * self.line[:, None, None] + columns * self.line[:, None] + self.channels
+        return self.pixels[index].permute(0, 3, 1, 2).to(self.device).float().div_(255)
 
 
 def validation_crops(images: Sequence[Pixels], side: int, count: int, multiple: int) -> list[Tensor]:

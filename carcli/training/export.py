@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from dataclasses import asdict, replace
 from pathlib import Path
-
-import torch
 
 from carcli.bench.compare import compare
 from carcli.bench.datasets import find
@@ -61,8 +58,9 @@ def export(run: Path, name: str, data: str, datasets: list[str], notes: str = ""
     checkpoint.write(target, description, pair.down, pair.up)
     digest = checkpoint.file_digest(target)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    device = f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
-    card = Card(trained.id, data, log[-1]["step"], log[-1]["minutes"], device, notes)
+    last = [record for record in log if record["event"] == "validation"][-1]
+    devices = list(dict.fromkeys(f"{r['processes']} × {r['device']}, {r['precision']}" for r in log if r["event"] == "start"))
+    card = Card(trained.id, data, last["step"], last["minutes"], "; ".join(devices).replace("1 × ", ""), notes)
     rescaler = Rescaler(Choice(description, target, digest), checkpoint.read(target, description), pick_device("cpu"))
     return Entry(
         name, description.family, description.scale, target.name, digest, target.stat().st_size, "MIT",

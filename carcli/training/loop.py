@@ -11,28 +11,30 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from carcli.errors import UsageError, WeightsError
-from carcli.files import write_whole
-from carcli.models.layers import bicubic_down
-from carcli.models.registry import build
-from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
-from carcli.ops.quantize import quantize_soft, quantize_ste
-from carcli.ops.resample import resample
-from carcli.training import data, losses
+from carcli.precision import autocast, has_bf16, processor
+from carcli.training import data, parallel
+from carcli.training import state as states
+from carcli.training.collapse import Watch
+from carcli.training.objective import Objective
 from carcli.training.recipe import Recipe
+from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
+from carcli.training.winograd import use_winograd
 from carcli.weights import checkpoint
 
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget
+SAVE_EVERY = 60.0  # seconds of stepping
+VALIDATE_EVERY = 150.0  # seconds of stepping, or steps where steps are the budget
 VALIDATION_CROPS, VALIDATION_SIDE = 24, 192
+MOST_ROLLBACKS = 10
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,28 @@ class Run:
     steps: int | None = None
     device: str = "cpu"
     resume: bool = False
-    init: Path | None = None  # a checkpoint whose weights to start from
-    validate_every: float = 150.0  # seconds of stepping
+    init: str | None = None  # a checkpoint whose weights to start from: family, id or file
+    validations: int | None = None  # how often to validate, evenly over the run
     learning_rate: float | None = None  # instead of the recipe's
+    compile: bool = False  # torch.compile: seconds to minutes once, then faster steps on a GPU
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells its observer at every validation."""
+    """What a run tells its observer after every step."""
 
     step: int
     done: float  # fraction of the budget
-    loss: float
-    fidelity: Fidelity
-    best: float
+    loss: float  # running mean
+    fidelity: Fidelity | None  # of the latest validation
+    best: float  # dB, held-out HR
     steps_per_second: float
+    rollbacks: int
+    validated: bool  # whether this step ended with a validation
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A run that was asked to stop and has saved its state."""
 
 
 def rate_at(done: float, recipe: Recipe) -> float:
@@ -70,33 +79,18 @@ def rate_at(done: float, recipe: Recipe) -> float:
     return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2
 
 
-def _loss(pair: nn.ModuleDict, hr: Tensor, recipe: Recipe) -> Tensor:
-    weights, scale, down = recipe.loss, recipe.model.scale, pair["down"]
-    total = hr.new_zeros(())
-    if isinstance(down, ContentAdaptiveResampler) and (weights.offset_distance or weights.partial_tv):
-        heads = cast(ResamplerHeads, down.net(hr))
-        lr = resample(hr, heads.kernels, heads.offsets_h, heads.offsets_v, scale, heads=down.net.heads)
-        distance, tv = losses.offset_regularisers(heads, scale, down.net.heads)
-        total = total + weights.offset_distance * distance + weights.partial_tv * tv
-    else:
-        lr = down(hr)
-    lr = lr.float()
-    rounded = {"straight-through": quantize_ste, "soft": quantize_soft, "none": lambda x: x}[weights.rounding](lr)
-    sr = pair["up"](rounded).float()
-    total = total + (F.l1_loss(sr, hr) if weights.reconstruction == "l1" else F.mse_loss(sr, hr))
-    if weights.lr_guidance:
-        total = total + weights.lr_guidance * F.l1_loss(lr, bicubic_down(hr, scale))
-    return total + weights.out_of_range * losses.out_of_range(lr)
-
-
-def _average(average: nn.Module, model: nn.Module, decay: float) -> None:
+def _average(average: nn.Module, objective: Objective, decay: float) -> None:
+    new = (*objective.down.parameters(), *objective.up.parameters())
     with torch.no_grad():
-        for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-            kept.lerp_(new, 1 - decay)
+        for kept, parameter in zip(average.parameters(), new, strict=True):
+            kept.lerp_(parameter, 1 - decay)
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
-    write_whole(path, lambda file: torch.save(state, file))
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} CPU thread{'s' * (threads > 1)}"
 
 
 def train(
@@ -105,97 +99,162 @@ def train(
     run: Run,
     observe: Callable[[Progress], None] = lambda progress: None,
     skip: Callable[[Path, str], None] = lambda path, reason: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a pair and return the path of its best checkpoint.
 
-    ``observe`` is called at every validation, ``skip`` for every image that cannot be used.
+    ``observe`` is called after every step, ``skip`` for every image that cannot be used;
+    once ``stop`` says so the run saves its state and raises ``Stopped``. Under ``torchrun``
+    every process calls this, and the first one observes.
 
     Raises ``UsageError`` for data or folders that cannot be used, ``WeightsError`` for an
-    unusable checkpoint to start from or to resume.
+    unusable checkpoint to start from or to resume, or for a run that collapses time and again.
     """
+    device = parallel.local_device(torch.device(run.device))
+    world = parallel.join(device)
+    try:
+        return _train(recipe, sources, run, device, world, observe, skip, stop)
+    finally:
+        world.leave()
+
+
+def _train(
+    recipe: Recipe,
+    sources: Sequence[Path],
+    run: Run,
+    device: torch.device,
+    world: parallel.World,
+    observe: Callable[[Progress], None],
+    skip: Callable[[Path, str], None],
+    stop: Callable[[], bool],
+) -> Path:
     # data
-    scale, device = recipe.model.scale, torch.device(run.device)
+    scale = recipe.model.scale
+    if recipe.data.batch % world.size:
+        raise UsageError(f"recipe {recipe.name}: a batch of {recipe.data.batch} cannot be shared by {world.size} processes")
     photographs = data.load(sources, recipe.data.patch * scale)
-    for path, reason in photographs.skipped:
+    for path, reason in photographs.skipped if world.first else ():
         skip(path, reason)
-    sampler = data.PatchSampler(photographs.train, recipe.data.patch * scale, recipe.data.batch, recipe.data.seed)
     crops = data.validation_crops(photographs.held_out, VALIDATION_SIDE, VALIDATION_CROPS, max(8, scale))
+    sampler = data.PatchSampler(photographs.train, recipe.data.patch * scale, recipe.data.batch, recipe.data.seed, device)
 
     # networks
-    torch.manual_seed(recipe.data.seed)
+    pair, taken = networks(recipe, run.init)
     description = checkpoint.Description(recipe.name, recipe.model.family, scale, recipe.model.down, recipe.model.up)
-    architecture = {"down": recipe.model.down, "up": recipe.model.up}
-    model = nn.ModuleDict(build(recipe.model.family, scale, architecture)._asdict())
-    if run.init is not None:
-        start = checkpoint.read(run.init, description)
-        model.load_state_dict(nn.ModuleDict(start._asdict()).state_dict())
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(model).requires_grad_(False)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    rate = run.learning_rate or recipe.optimiser.rate
-    optimiser = torch.optim.Adam(trained, rate, recipe.optimiser.betas)
+    objective = Objective(pair, recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(nn.ModuleDict(pair._asdict())).requires_grad_(False).eval()
+    precision = "bf16" if has_bf16(device) else "fp32"
+    if device.type == "cpu" and precision == "fp32":
+        use_winograd(objective)
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    peak = run.learning_rate or recipe.optimiser.rate
+    optimiser = torch.optim.Adam(trained, peak, recipe.optimiser.betas, fused=device.type in ("cpu", "cuda"))
+    state = states.State(objective, average, optimiser, Watch(recipe.optimiser.collapse))
+    step_of: Callable[..., Any] = world.wrap(objective, device)
+    if run.compile:
+        step_of = torch.compile(step_of)
 
     # resume
-    run.folder.mkdir(parents=True, exist_ok=True)
     state_path, best_path, log_path = (run.folder / n for n in ("state.pt", "best.safetensors", "log.jsonl"))
-    step, elapsed, best, skipped = 0, 0.0, -math.inf, 0
-    if run.resume and state_path.exists():
-        try:
-            state = torch.load(state_path, map_location=device, weights_only=True)
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            step, elapsed, best, skipped = state["step"], state["elapsed"], state["best"], state["skipped"]
-        except Exception as error:
-            raise WeightsError(f"{state_path}: cannot resume from it ({error})") from error
-    elif state_path.exists():
-        raise UsageError(f"{run.folder}: holds a run already; continue it with --resume or name another --output")
-    else:
+
+    def log(event: str, **fields: object) -> None:
+        if world.first:
+            with log_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, "step": state.counters.step, **fields}) + "\n")
+
+    def save() -> None:
+        if world.first:
+            states.save(state_path, state, recipe)
+
+    if world.from_first(state_path.exists()):
+        if not run.resume:
+            raise UsageError(f"{run.folder}: holds a run already; continue it with --resume or name another --output")
+        state.restore(world.from_first(states.read(state_path, recipe, torch.device("cpu")) if world.first else None))
+    elif world.first:
+        run.folder.mkdir(parents=True, exist_ok=True)
         log_path.unlink(missing_ok=True)
+        save()
+    log(
+        "start", recipe=asdict(recipe), device=_name(device), processes=world.size, precision=precision,
+        images=len(photographs.train), held_out=len(photographs.held_out), init=run.init, taken=taken,
+    )  # fmt: skip
+
+    # budget
+    counters = state.counters
+    budget = float(run.steps) if run.steps is not None else 60 * run.minutes
+    validations = run.validations or max(4, round(budget / VALIDATE_EVERY))
 
     def done() -> float:
-        return step / run.steps if run.steps is not None else elapsed / (60 * run.minutes)
-
-    def checkpoint_and_report(loss: float, speed: float) -> None:
-        nonlocal best
-        average.eval()
-        fidelity = validate(average["down"], average["up"], crops, scale, device)
-        if fidelity.hr > best:
-            best = fidelity.hr
-            checkpoint.write(best_path, description, average["down"], average["up"])
-        state = {"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-        _save(state_path, {**state, "step": step, "elapsed": elapsed, "best": best, "skipped": skipped})
-        record = {"step": step, "minutes": round(elapsed / 60, 2), "loss": round(loss, 6), "hr": round(fidelity.hr, 3),
-                  "lr": round(fidelity.lr, 3), "rate": optimiser.param_groups[0]["lr"], "skipped": skipped}  # fmt: skip
-        with log_path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
-        observe(Progress(step, min(done(), 1.0), loss, fidelity, best, speed))
+        return (counters.step if run.steps is not None else counters.elapsed) / budget
 
     # steps
-    running, marked, mark_step = math.nan, elapsed, step
+    fidelity: Fidelity | None = None
+    saved = marked = counters.elapsed
+    mark_step, speed, due = counters.step, 0.0, math.floor(done() * validations) + 1
     while done() < 1:
         began = time.monotonic()
         for group in optimiser.param_groups:
-            group["lr"] = rate * rate_at(done(), recipe)
-        hr = sampler(step).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = _loss(model, hr, recipe)
+            group["lr"] = peak * counters.pace * rate_at(done(), recipe)
+        hr = sampler(counters.step, world.rank, world.size)
+        with autocast(device, precision):
+            terms = step_of(hr)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        terms.loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip)
-        value = float(loss.detach())
-        if math.isfinite(value) and math.isfinite(float(norm)):
+        seconds = min(time.monotonic() - began, PAUSE) if world.first else 0.0
+        told = torch.stack([terms.loss.detach(), terms.lr_distance, norm * 0]).double().cpu()
+        told = torch.cat([told / world.size, torch.tensor([seconds, float(stop())], dtype=torch.float64)])
+        loss, distance, finite, seconds, stopping = world.total(told).tolist()
+        loss += finite  # nothing, or what makes it count as not finite
+        state.watch.see(loss, distance)
+        if math.isfinite(loss):
             optimiser.step()
-            running = value if math.isnan(running) else 0.98 * running + 0.02 * value
         else:
-            skipped += 1
-        step += 1
-        _average(average, model, min(recipe.optimiser.ema, step / (step + 10)))
-        elapsed += min(time.monotonic() - began, PAUSE)
-        if elapsed - marked >= run.validate_every and done() < 1:
-            checkpoint_and_report(running, (step - mark_step) / (elapsed - marked))
-            marked, mark_step = elapsed, step
-    checkpoint_and_report(running, (step - mark_step) / max(elapsed - marked, 1e-9))
-    if not best_path.exists():
+            counters.skipped += 1
+        counters.step += 1
+        counters.elapsed += seconds
+        _average(average, objective, min(recipe.optimiser.ema, counters.step / (counters.step + 10)))
+
+        if state.watch.collapsed:
+            if counters.rollbacks == MOST_ROLLBACKS:
+                raise WeightsError(f"{run.folder}: collapsed {MOST_ROLLBACKS} times; lower the learning rate and try again")
+            fallen = counters
+            state.restore(world.from_first(states.read(state_path, recipe, torch.device("cpu")) if world.first else None))
+            state.watch.reset()
+            counters = state.counters
+            counters.elapsed, counters.skipped, counters.best = fallen.elapsed, fallen.skipped, fallen.best
+            counters.rollbacks, counters.pace = fallen.rollbacks + 1, fallen.pace / 2
+            log("rollback", collapsed_at=fallen.step, pace=counters.pace)
+            save()
+            mark_step, marked, due = counters.step, counters.elapsed, math.floor(done() * validations) + 1
+
+        validated = done() >= 1 or done() * validations >= due
+        if validated:
+            due = math.floor(done() * validations) + 1
+            if world.first:
+                fidelity = validate(average["down"], average["up"], crops, scale, device)
+                if fidelity.hr > counters.best:
+                    counters.best = fidelity.hr
+                    checkpoint.write(best_path, description, average["down"], average["up"])
+                log(
+                    "validation", minutes=round(counters.elapsed / 60, 2), loss=round(state.watch.loss_slow, 6),
+                    hr=round(fidelity.hr, 3), lr=round(fidelity.lr, 3), rate=optimiser.param_groups[0]["lr"],
+                    skipped=counters.skipped, rollbacks=counters.rollbacks,
+                )  # fmt: skip
+        if stopping or done() >= 1 or (state.watch.calm and (validated or counters.elapsed - saved >= SAVE_EVERY)):
+            save()
+            saved = counters.elapsed
+        if counters.elapsed - marked >= 1:
+            speed = (counters.step - mark_step) / (counters.elapsed - marked)
+            if counters.elapsed - marked >= 30:
+                mark_step, marked = counters.step, counters.elapsed
+        if world.first:
+            observe(
+                Progress(counters.step, min(done(), 1.0), state.watch.loss_slow, fidelity, counters.best, speed,
+                         counters.rollbacks, validated)
+            )  # fmt: skip
+        if stopping and done() < 1:
+            raise Stopped(f"stopped after {counters.step} steps; continue with --resume")
+    if world.first and not best_path.exists():
         raise WeightsError(f"{run.folder}: no step gave a usable network; lower the learning rate and try again")
     return best_path

@@ -20,12 +20,13 @@ class ModelPart:
     scale: int
     down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
     up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
+    freeze: Literal["none", "down", "up"] = "none"  # the half whose weights stay as they are
 
 
 @dataclass(frozen=True)
 class DataPart:
     patch: int = 24  # LR pixels a side
-    batch: int = 16
+    batch: int = 16  # patches a step, over all processes
     seed: int = 0
 
 
@@ -47,6 +48,7 @@ class OptimiserPart:
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.999  # decay a step of the averaged weights
+    collapse: float = 2.0  # the loss so many times above its running level means going back, at half the rate
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,9 @@ def names() -> list[str]:
     """The recipes of the package."""
     folder = resources.files("carcli.training") / "recipes"
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def purpose(name: str) -> str:
+    """The first line of a recipe of the package: what it is for."""
+    file = resources.files("carcli.training") / "recipes" / f"{name}.toml"
+    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()

@@ -1,0 +1,64 @@
+"""What a training step minimises: HR through both networks and the rounding between them, to one loss."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from carcli.models.layers import bicubic_down
+from carcli.models.registry import Pair
+from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
+from carcli.ops.quantize import quantize_soft, quantize_ste
+from carcli.ops.resample import resample
+from carcli.training import losses
+from carcli.training.recipe import Recipe
+
+
+class Terms(NamedTuple):
+    """Scalars of one step: what is minimised, and how far the LR is from bicubic (mean absolute difference)."""
+
+    loss: Tensor
+    lr_distance: Tensor
+
+
+class Objective(nn.Module):
+    """A pair as one module whose output is its loss; a frozen half keeps its weights.
+
+    With the downscaler frozen this is super-resolution training on that downscaler's images
+    (the CAR paper's CAR‡); with a fixed upscaler, bicubic among them, the upscaler guides the
+    downscaler alone.
+    """
+
+    def __init__(self, pair: Pair, recipe: Recipe) -> None:
+        super().__init__()
+        self.down, self.up, self.recipe = pair.down, pair.up, recipe
+        self.frozen = recipe.model.freeze
+        if self.frozen != "none":
+            getattr(self, self.frozen).requires_grad_(False)
+
+    def _downscale(self, hr: Tensor) -> tuple[Tensor, Tensor]:
+        """The LR, in float32 and not rounded, and the sum of its regularisers."""
+        weights, down = self.recipe.loss, self.down
+        regularised = (weights.offset_distance or weights.partial_tv) and self.frozen != "down"
+        if not (isinstance(down, ContentAdaptiveResampler) and regularised):
+            return down(hr).float(), hr.new_zeros(())
+        heads = cast(ResamplerHeads, down.net(hr))
+        lr = resample(hr, heads.kernels, heads.offsets_h, heads.offsets_v, down.scale, heads=down.net.heads)
+        distance, tv = losses.offset_regularisers(heads, down.scale, down.net.heads)
+        return lr.float(), weights.offset_distance * distance + weights.partial_tv * tv
+
+    def forward(self, hr: Tensor) -> Terms:
+        """HR (B, 3, s·h, s·w) float32 in [0, 1] → the terms of its loss."""
+        weights = self.recipe.loss
+        with torch.no_grad() if self.frozen == "down" else nullcontext():
+            lr, total = self._downscale(hr)
+        rounded = {"straight-through": quantize_ste, "soft": quantize_soft, "none": lambda x: x}[weights.rounding](lr)
+        sr = self.up(rounded).float()
+        distance = F.l1_loss(lr, bicubic_down(hr, self.recipe.model.scale))
+        total = total + (F.l1_loss(sr, hr) if weights.reconstruction == "l1" else F.mse_loss(sr, hr))
+        total = total + weights.lr_guidance * distance + weights.out_of_range * losses.out_of_range(lr)
+        return Terms(total, distance.detach())

@@ -1,0 +1,114 @@
+"""A collapsed run is noticed, goes back to its last good state with a lower rate, and recovers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import PHOTOS
+
+from carcli.errors import WeightsError
+from carcli.training import recipe
+from carcli.training.collapse import SETTLING, Watch
+from carcli.training.loop import Run, train
+from carcli.training.objective import Objective
+
+TINY = """
+[model]
+family = "tad"
+scale = 2
+down = { features = 16, blocks = 1 }
+up = { features = 16, blocks = 1, res_scale = 1.0, tail = "direct" }
+[data]
+patch = 12
+batch = 4
+[loss]
+lr_guidance = 0.05
+"""
+
+
+def steady(watch: Watch, steps: int = 200, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        watch.see(0.02 * rng.lognormal(0, 0.4), 0.005 * rng.lognormal(0, 0.4))
+        assert not watch.collapsed
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_noisy_run_is_no_collapse(seed):
+    watch = Watch(2.0)
+    steady(watch, 3000, seed)
+
+
+def test_a_loss_far_above_its_level_is_a_collapse():
+    watch = Watch(2.0)
+    steady(watch)
+    seen = 0
+    while not watch.collapsed:
+        watch.see(0.2, 0.005)
+        seen += 1
+    assert seen <= 5
+    assert not watch.calm
+
+
+def test_an_lr_that_leaves_bicubic_is_a_collapse():
+    watch = Watch(2.0)
+    steady(watch)
+    for _ in range(30):
+        watch.see(0.02, 0.1)
+    assert watch.collapsed
+
+
+def test_steps_that_are_not_finite_are_a_collapse_in_the_end():
+    watch = Watch(2.0)
+    for _ in range(9):
+        watch.see(math.nan, 0.0)
+        assert not watch.collapsed
+        assert not watch.calm
+    watch.see(math.nan, 0.0)
+    assert watch.collapsed
+
+
+def test_a_fresh_watch_waits():
+    watch = Watch(2.0)
+    for loss in [0.01] * 10 + [1.0] * (SETTLING - 10):
+        watch.see(loss, 0.0)
+        assert not watch.collapsed
+
+
+def test_a_kicked_run_goes_back_and_recovers(tmp_path, monkeypatch):
+    """The encoder is thrown far out of [0, 1], as in a run that once collapsed for good."""
+    made = replace(recipe.parse(TINY, "tiny"), optimiser=recipe.OptimiserPart(rate=2e-3))
+    steps, honest = 0, Objective.forward
+
+    def kick(objective, hr):
+        nonlocal steps
+        steps += 1
+        if steps == 150:
+            with torch.no_grad():
+                objective.down.tail.bias.add_(3.0)
+        return honest(objective, hr)
+
+    monkeypatch.setattr(Objective, "forward", kick)
+    seen = []
+    train(made, [PHOTOS], Run(tmp_path / "run", 1, steps=220, validations=11), seen.append)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    back = [r for r in log if r["event"] == "rollback"]
+    assert len(back) == 1
+    assert back[0]["pace"] == 0.5
+    assert 150 <= back[0]["collapsed_at"] <= 155
+    before = max(p.fidelity.hr for p in seen if p.validated and p.rollbacks == 0)
+    assert seen[-1].rollbacks == 1
+    assert seen[-1].fidelity.hr > before  # recovered, and learnt on
+    assert seen[-1].fidelity.lr > 25
+
+
+def test_a_run_that_always_collapses_ends_with_a_reason(tmp_path, monkeypatch):
+    honest = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda *a: honest(*a)._replace(loss=honest(*a).loss * math.nan))
+    with pytest.raises(WeightsError, match="lower the learning rate"):
+        train(recipe.parse(TINY, "tiny"), [PHOTOS], Run(tmp_path / "run", 1, steps=500))

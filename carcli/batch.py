@@ -15,6 +15,7 @@ from carcli.files import write_whole
 from carcli.images import Picture
 from carcli.plan import Job
 from carcli.rescaler import Rescaler
+from carcli.weights.choose import BEST
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -80,7 +81,8 @@ class Upscaler:
         if self._scale is not None and self._scale != tag.scale:
             raise ImageError(f"its tag says scale {tag.scale}, not {self._scale}; leave --scale out, or pass --ignore-tag")
         made_by = self._family_of(tag.checkpoint)
-        if self._model is not None and self._model != tag.checkpoint and self._model != made_by:
+        if self._model not in (None, BEST, tag.checkpoint, made_by):
+            assert self._model is not None
             if not self._model.endswith(".safetensors"):
                 raise ImageError(f"was made with {tag.checkpoint}, not {self._model}; leave --model out, or pass --ignore-tag")
             return self._rescaler(self._model, tag.scale).up_picture(picture, self._tile), tag.checkpoint, ()

@@ -126,6 +126,7 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
         (["info", "gone.png"], 1, "gone.png: No such file"),
         (["weights", "path", "nonsense"], 3, "unknown checkpoint"),
         (["bench", "--dataset", "nonsense"], 2, "no dataset"),
+        (["train"], 2, "name a recipe"),
         (["train", "nonsense", "."], 2, "unknown recipe"),
         (["train", "edsr-base-x4", "empty"], 2, "at least two training images"),
     ],
@@ -262,5 +263,48 @@ def test_a_pair_of_ones_own_from_training_to_restoring():
 def test_train_names_every_recipe():
     from carcli.training import recipe
 
-    output = CliRunner().invoke(program.app, ["train", "--help"], env={"COLUMNS": "200"}).output
-    assert all(name in output for name in recipe.names())
+    code, out, _ = carcli("train", "--list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == recipe.names()
+
+
+def test_an_interrupted_training_run_saves_and_says_how_to_go_on():
+    command = [
+        sys.executable,
+        "-m",
+        "carcli",
+        "train",
+        "edsr-base-x2",
+        str(PHOTOS),
+        "--steps",
+        "9999",
+        "-o",
+        "run",
+        "--device",
+        "cpu",
+    ]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not Path("run/log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 130
+    assert b"--resume" in err
+    assert b"Traceback" not in err
+    assert Path("run/state.pt").exists()
+
+
+def test_best_is_whatever_an_image_was_made_with():
+    assert carcli("down", PHOTOS / "eyes.png", "--model", "best")[0] == 0
+    assert carcli("up", "lr", "--model", "best")[0] == 0
+    assert read(Path("sr/eyes.png")).size == (221, 161)
+
+
+def test_an_emulated_precision_is_noted(monkeypatch):
+    from carcli import precision
+
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
+    _, _, err = carcli("down", "a.png", "--precision", "bf16", "--model", "bicubic", "--device", "cpu")
+    assert "emulates it" in err

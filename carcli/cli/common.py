@@ -110,6 +110,18 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
         raise typer.Exit(SOME_FAILED)
 
 
+def note_precision(device: str, precision: str) -> None:
+    """Say it where a device would have to emulate the precision asked for."""
+    if precision == "fp32":
+        return
+    from carcli.precision import has_bf16
+    from carcli.rescaler import pick_device
+
+    chosen = pick_device(device)
+    if chosen.type == "cpu" and not has_bf16(chosen):
+        say_error(f"this processor has no {precision} arithmetic and emulates it: fp32 is many times as fast here")
+
+
 def prepare(inputs: list[Path], output: Path, recursive: bool) -> list[Job]:
     """The jobs of a batch, once it is certain that there are any and that their outputs can be written."""
     from carcli import batch

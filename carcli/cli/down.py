@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quiet, Recursive, Tile, prepare, report
+from carcli.cli.common import (
+    Device,
+    Json,
+    Overwrite,
+    PngLevel,
+    Precision,
+    Quiet,
+    Recursive,
+    Tile,
+    note_precision,
+    prepare,
+    report,
+)
 
 
 def down(
@@ -33,6 +45,7 @@ def down(
     from carcli.rescaler import load
 
     jobs = prepare(inputs, output, recursive)
+    note_precision(device, precision)
     work = partial(batch.downscale, load(model, scale, device, precision), tile=tile)
     results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
     report(results, len(jobs), "down", as_json, quiet)

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Device, Json, Overwrite, PngLevel, Precision, Quiet, Recursive, Tile, prepare, report
+from carcli.cli.common import (
+    Device,
+    Json,
+    Overwrite,
+    PngLevel,
+    Precision,
+    Quiet,
+    Recursive,
+    Tile,
+    note_precision,
+    prepare,
+    report,
+)
 
 
 def up(
@@ -33,6 +45,7 @@ def up(
     from carcli.weights.choose import choose, family_of
 
     jobs = prepare(inputs, output, recursive)
+    note_precision(device, precision)
     pick_device(device)
     if model is not None and not model.endswith(".safetensors"):
         choose(model, scale)  # an unknown model is an error at once, not once an image

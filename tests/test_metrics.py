@@ -10,7 +10,7 @@ from conftest import noise
 
 from carcli.bench import metrics
 from carcli.bench.compare import compare, mean, measure
-from carcli.bench.datasets import Dataset, find
+from carcli.bench.datasets import Images, find
 from carcli.errors import UsageError
 from carcli.images import Picture
 from carcli.rescaler import load
@@ -87,7 +87,7 @@ BICUBIC = {(2, "set5"): (33.67, 0.930), (4, "set5"): (28.43, 0.811), (2, "bsd100
 def test_bicubic_reproduces_the_published_rows(benchmarks, scale, name):
     files = tuple(sorted((benchmarks / name).glob("*.png")))
     bicubic = load("bicubic", scale)
-    *_, row = compare(Dataset(name, files), [bicubic], bicubic)
+    *_, row = compare(Images(name, files), [bicubic], bicubic)
     psnr, ssim = BICUBIC[scale, name]
     assert row.psnr_y == pytest.approx(psnr, abs=0.02)
     assert row.ssim_y == pytest.approx(ssim, abs=0.0005 + 0.0005)  # the table is rounded to three digits

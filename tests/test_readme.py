@@ -36,7 +36,7 @@ def test_every_command_it_shows_exists(command):
         assert option in result.output
 
 
-@pytest.mark.parametrize("entry", manifest.entries(), ids=lambda e: e.id)
+@pytest.mark.parametrize("entry", [e for e in manifest.entries() if e.figures], ids=lambda e: e.id)
 def test_every_figure_in_its_table_is_the_manifests(entry):
     (row,) = (line for line in README.splitlines() if line.startswith(f"| `{entry.id}`"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from carcli.errors import WeightsError
 from carcli.models.registry import build
 from carcli.training.export import to_toml
-from carcli.weights import checkpoint, manifest
+from carcli.weights import checkpoint, manifest, store
 from carcli.weights.checkpoint import Description
 from carcli.weights.choose import choose, load
 
@@ -83,13 +83,18 @@ def test_a_description_that_is_none_is_refused(tmp_path, metadata):
         checkpoint.describe(path)
 
 
+BUNDLED = [entry for entry in manifest.entries() if not entry.archive]
+
+
 def test_the_manifest_is_true_of_every_bundled_file():
-    for entry in manifest.entries():
-        assert entry.path.stat().st_size == entry.bytes
-        assert checkpoint.file_digest(entry.path) == entry.sha256
-        description = checkpoint.describe(entry.path)
+    assert {e.file for e in BUNDLED} == {p.name for p in (manifest.PACKAGE / "weights").glob("*.safetensors")}
+    for entry in BUNDLED:
+        path = store.verified(entry)
+        assert path == entry.bundled
+        assert path.stat().st_size == entry.bytes
+        description = checkpoint.describe(path)
         assert (description.id, description.family, description.scale) == (entry.id, entry.family, entry.scale)
-        pair = checkpoint.read(entry.path, Description(entry.id, entry.family, entry.scale, entry.down, entry.up))
+        pair = checkpoint.read(path, Description(entry.id, entry.family, entry.scale, entry.down, entry.up))
         assert sum(p.numel() for net in pair for p in net.parameters()) == entry.parameters
         assert entry.card is not None
         assert entry.figures
@@ -98,9 +103,8 @@ def test_the_manifest_is_true_of_every_bundled_file():
 
 
 def test_an_entry_is_written_as_it_is_read():
-    entries = manifest.entries()
-    text = "version = 1\n" + "\n".join(to_toml(e) for e in entries)
-    assert manifest.parse(text, "again") == entries
+    text = "version = 1\n" + "\n".join(to_toml(e) for e in BUNDLED)
+    assert manifest.parse(text, "again").checkpoints == tuple(BUNDLED)
 
 
 GOOD = """version = 1
@@ -113,26 +117,65 @@ sha256 = "{digest}"
 bytes = 1
 licence = "MIT"
 parameters = 1
+sources = ["https://example.org/a.safetensors"]
+
+[[checkpoint]]
+id = "b"
+family = "edsr"
+scale = 2
+file = "b.safetensors"
+licence = "MIT"
+parameters = 1
+archive = "box"
+[checkpoint.card]
+recipe = "r"
+data = "d"
+steps = 1
+minutes = 1.0
+device = "cpu"
+
+[[archive]]
+id = "box"
+file = "box.zip"
+bytes = 100
+sources = []
+
+[[dataset]]
+id = "set"
+title = "Set"
+licence = "research"
+sources = ["https://example.org/set/"]
+files = [
+    {{ name = "one.png", bytes = 1, sha256 = "{digest}" }},
+]
 """.format(digest="0" * 64)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("version = 1", "version = 2", "version must be 1"),
-        ("version = 1", "version = 1\nextra = 1", "unknown key 'extra'"),
-        ('family = "edsr"', 'famly = "edsr"', "unknown key 'famly'"),
-        ("bytes = 1", "", "bytes is missing"),
-        ("bytes = 1", 'bytes = "1"', "bytes is not of type int"),
-        ("0" * 64, "xyz", "sha256 must be 64"),
-        ("a.safetensors", "../a.safetensors", "malformed"),
+        ("version = 1", "version = 2", "line 1: version must be 1"),
+        ("version = 1", "version = 1\nextra = 1", "line 2: unknown key 'extra'"),
+        ('family = "edsr"\nscale = 2', 'famly = "edsr"\nscale = 2', "line 15: unknown key 'famly'"),
+        ("bytes = 1\n", "", "line 2: sha256 or bytes is missing"),
+        ("bytes = 1\n", 'bytes = "1"\n', "line 8: bytes is not of type int"),
+        (f'sha256 = "{"0" * 64}"\nbytes', 'sha256 = "xyz"\nbytes', "line 7: sha256 must be 64"),
+        (f'sha256 = "{"0" * 64}" }}', 'sha256 = "XYZ" }', "line 40: sha256 must be 64"),
+        ('"a.safetensors"', '"../a.safetensors"', "line 6: file '../a.safetensors' is malformed"),
+        ('"one.png"', '".."', "line 40: name '..' is malformed"),
+        ("https://example.org/a", "http://example.org/a", "line 11: source .* is not https"),
+        ('id = "b"', 'id = "a"', "line 14: two entries have the id 'a'"),
+        ('archive = "box"', 'archive = "bag"', "line 20: there is no archive 'bag'"),
+        ("steps = 1", "stepz = 1", "line 24: unknown key 'stepz'"),
+        ("bytes = 100", "bytes = -1", "line 31: bytes is negative"),
         ("version = 1", "version = ", "Invalid value|line 1"),
     ],
 )
-def test_a_manifest_that_is_wrong_names_the_place(old, new, message):
-    assert manifest.parse(GOOD, "weights.toml")[0].id == "a"
+def test_a_manifest_that_is_wrong_names_the_line(old, new, message):
+    assert manifest.parse(GOOD, "weights.toml").checkpoints[0].id == "a"
+    assert old in GOOD
     with pytest.raises(WeightsError, match=message):
-        manifest.parse(GOOD.replace(old, new), "weights.toml")
+        manifest.parse(GOOD.replace(old, new, 1), "weights.toml")
 
 
 def test_a_family_means_its_first_checkpoint_at_the_scale():

@@ -14,7 +14,7 @@ import numpy as np
 
 from carcli import images
 from carcli.bench import metrics
-from carcli.bench.datasets import Dataset
+from carcli.bench.datasets import Images
 from carcli.errors import ImageError
 from carcli.images import Picture
 from carcli.rescaler import Rescaler
@@ -86,7 +86,7 @@ def mean(rows: Sequence[Measured]) -> Measured:
     return replace(rows[0], image=None, **averages)
 
 
-def compare(dataset: Dataset, rescalers: Sequence[Rescaler], bicubic: Rescaler) -> Iterator[Measured]:
+def compare(dataset: Images, rescalers: Sequence[Rescaler], bicubic: Rescaler) -> Iterator[Measured]:
     """Every image with every pair, each pair's mean after its images. Raises ``ImageError`` that names the file."""
     for rescaler in rescalers:
         rows = []

@@ -1,39 +1,43 @@
-"""Benchmark images: a folder, or a set by name in the data folder."""
+"""Benchmark images: a folder of one's own, or a pinned dataset by name, fetched where it is missing."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from carcli.errors import UsageError
 from carcli.images import SUFFIXES
-
-NAMES = ("set5", "set14", "bsd100", "urban100")
+from carcli.weights.fetch import Watch, fetch_dataset
+from carcli.weights.manifest import manifest
+from carcli.weights.store import dataset_folder
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Images:
+    """HR images to measure with."""
+
     name: str
     files: tuple[Path, ...]
+    pinned: bool = False  # whether these are exactly the files that published figures speak of
 
 
-def data_folder() -> Path:
-    """Where datasets are kept: ``$CARCLI_HOME/data``, or the platform's data folder."""
-    home = os.environ.get("CARCLI_HOME")
-    return Path(home) / "data" if home else user_data_path("carcli")
+def find(name: str, watch: Watch | None = None) -> Images:
+    """A dataset by name or by path; a pinned one is fetched, and verified file by file.
 
-
-def find(name: str) -> Dataset:
-    """A dataset by name (any folder in the data folder) or by path. Raises ``UsageError``."""
+    Raises ``UsageError`` for an unknown name or an empty folder, ``WeightsError`` for a dataset
+    that cannot be fetched.
+    """
     folder = Path(name)
+    pinned = next((d for d in manifest().datasets if d.id == name.lower()), None)
+    if pinned is not None and not folder.is_dir():
+        at = fetch_dataset(pinned, watch) if watch is not None else fetch_dataset(pinned)
+        return Images(pinned.id, tuple(at / file.name for file in pinned.files), pinned=True)
     if not folder.is_dir():
-        folder = data_folder() / "datasets" / name.lower()
+        folder = dataset_folder(name.lower())
     if not folder.is_dir():
-        raise UsageError(f"no dataset {name!r}: neither a folder nor a set in {folder.parent}; put its HR images into {folder}")
+        known = ", ".join(d.id for d in manifest().datasets)
+        raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {folder.parent}")
     files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
     if not files:
         raise UsageError(f"{folder}: holds no images")
-    return Dataset(folder.name.lower(), files)
+    return Images(folder.resolve().name.lower(), files)

@@ -14,7 +14,7 @@ from pathlib import Path
 from carcli.bench.compare import compare
 from carcli.bench.datasets import find
 from carcli.rescaler import Rescaler, load, pick_device
-from carcli.weights import checkpoint, manifest
+from carcli.weights import checkpoint, manifest, store
 from carcli.weights.choose import Choice
 from carcli.weights.manifest import Card, Entry, Figures
 
@@ -29,7 +29,7 @@ def to_toml(entry: Entry) -> str:
     """A manifest entry as it stands in weights.toml."""
     fields = asdict(entry)
     card, figures = fields.pop("card"), fields.pop("figures")
-    lines = ["[[checkpoint]]", *(f"{k} = {_value(v)}" for k, v in fields.items())]
+    lines = ["[[checkpoint]]", *(f"{k} = {_value(v)}" for k, v in fields.items() if v not in ("", 0, (), {}))]
     if card:
         lines += ["[checkpoint.card]", *(f"{k} = {_value(v)}" for k, v in card.items())]
     for row in figures:
@@ -56,16 +56,16 @@ def export(run: Path, name: str, data: str, datasets: list[str], notes: str = ""
     pair = checkpoint.read(source, description)
     target = manifest.PACKAGE / "weights" / f"{name}.safetensors"
     checkpoint.write(target, description, pair.down, pair.up)
-    digest = checkpoint.file_digest(target)
+    digest = store.file_digest(target)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     last = [record for record in log if record["event"] == "validation"][-1]
     devices = list(dict.fromkeys(f"{r['processes']} × {r['device']}, {r['precision']}" for r in log if r["event"] == "start"))
     card = Card(trained.id, data, last["step"], last["minutes"], "; ".join(devices).replace("1 × ", ""), notes)
     rescaler = Rescaler(Choice(description, target, digest), checkpoint.read(target, description), pick_device("cpu"))
     return Entry(
-        name, description.family, description.scale, target.name, digest, target.stat().st_size, "MIT",
-        sum(p.numel() for net in pair for p in net.parameters()), dict(description.down), dict(description.up),
-        card, _figures(rescaler, datasets, name),
+        name, description.family, description.scale, target.name, "MIT",
+        sum(p.numel() for net in pair for p in net.parameters()), digest, target.stat().st_size,
+        dict(description.down), dict(description.up), card=card, figures=_figures(rescaler, datasets, name),
     )  # fmt: skip
 
 

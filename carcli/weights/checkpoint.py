@@ -6,7 +6,6 @@ holds, under ``carcli``, a JSON object with id, family, scale and architecture a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -36,15 +35,6 @@ class Description:
     scale: int
     down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
     up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
 
 
 def write(path: Path, description: Description, down: nn.Module, up: nn.Module, dtype: torch.dtype = torch.float16) -> None:
@@ -82,7 +72,8 @@ def describe(path: Path) -> Description:
     return made
 
 
-def _fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Give a network its weights. Raises ``WeightsError`` that names the first tensor that is missing, foreign or misshapen."""
     own = net.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing:
@@ -111,9 +102,7 @@ def read(path: Path, description: Description) -> Pair:
             names = list(file.keys())
             for half, net in (("down", pair.down), ("up", pair.up)):
                 prefix = f"{half}."
-                _fill(
-                    net, {n.removeprefix(prefix): file.get_tensor(n) for n in names if n.startswith(prefix)}, f"{path} ({half})"
-                )
+                fill(net, {n.removeprefix(prefix): file.get_tensor(n) for n in names if n.startswith(prefix)}, f"{path} ({half})")
         except SafetensorError as error:
             raise WeightsError(f"{path}: damaged ({error})") from error
     foreign = [n for n in names if not n.startswith(("down.", "up."))]
@@ -149,4 +138,4 @@ def parse_state_dict(path: Path) -> dict[str, Tensor]:
 
 def fill_from_state_dict(net: nn.Module, path: Path) -> None:
     """Fill one network from a PyTorch state dict file. Raises ``WeightsError`` as ``read`` does."""
-    _fill(net, parse_state_dict(path), str(path))
+    fill(net, parse_state_dict(path), str(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 from carcli.errors import WeightsError
 from carcli.models.families import FAMILIES
 from carcli.models.registry import Pair, build
-from carcli.weights import checkpoint, manifest
+from carcli.weights import checkpoint, manifest, store
 from carcli.weights.checkpoint import Description
 
 BICUBIC = "bicubic"
@@ -22,10 +22,12 @@ class Choice:
     description: Description
     path: Path | None
     digest: str
+    entry: manifest.Entry | None = None  # of the manifest, unless a user named the file
 
 
 def _from_entry(entry: manifest.Entry) -> Choice:
-    return Choice(Description(entry.id, entry.family, entry.scale, entry.down, entry.up), entry.path, entry.sha256)
+    description = Description(entry.id, entry.family, entry.scale, entry.down, entry.up)
+    return Choice(description, store.checkpoint_path(entry), store.pinned_digest(entry), entry)
 
 
 def known_models() -> list[str]:
@@ -44,7 +46,7 @@ def _from_file(path: Path, scale: int | None) -> Choice:
     description = checkpoint.describe(path)
     if scale is not None and description.scale != scale:
         raise WeightsError(f"{path}: is for scale {description.scale}, not {scale}; pass --scale {description.scale}")
-    return Choice(description, path, checkpoint.file_digest(path))
+    return Choice(description, path, store.known_digest(path))
 
 
 def choose(model: str, scale: int | None) -> Choice:
@@ -74,12 +76,15 @@ def load(choice: Choice) -> Pair:
     """Build and fill the networks, after checking the file's digest. Raises ``WeightsError``."""
     if choice.path is None:
         return build(choice.description.family, choice.description.scale, {})
-    try:
-        digest = checkpoint.file_digest(choice.path)
-    except OSError as error:
-        raise WeightsError(f"{choice.path}: {error.strerror}; reinstall carcli") from error
-    if digest != choice.digest:
-        raise WeightsError(f"{choice.path}: damaged (SHA-256 {digest[:12]}…, expected {choice.digest[:12]}…); reinstall carcli")
+    if choice.entry is not None:
+        store.verified(choice.entry)
+    else:
+        try:
+            digest = store.known_digest(choice.path)
+        except OSError as error:
+            raise WeightsError(f"{choice.path}: {error.strerror}") from error
+        if digest != choice.digest:
+            raise WeightsError(f"{choice.path}: damaged, or replaced since it was chosen (SHA-256 {digest[:12]}…)")
     return checkpoint.read(choice.path, choice.description)
 
 

@@ -1,0 +1,295 @@
+"""One file from one address: resumed after a cut, bounded, verified before it becomes visible.
+
+Only HTTPS is spoken, plain HTTP to this machine alone. What arrives is streamed to a file in the
+cache folder, which a later attempt, or a later run, goes on with where the server can; the
+final name appears with a rename, after size, digest and the source's own check are right.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import ipaddress
+import json
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+import carcli
+from carcli.errors import CarcliError
+from carcli.files import write_whole
+from carcli.weights.store import cache_folder, file_digest
+
+CONNECT, READ = 10, 60  # seconds without an answer, or without a byte
+ATTEMPTS = 5  # in a row that bring nothing new
+PATIENCE = 60.0  # seconds: the longest pause between attempts
+AGAIN = {408, 425, 429, 500, 502, 503, 504, 509}  # HTTP statuses that may be over in a moment
+REDIRECTS = 6
+BLOCK = 1 << 16
+
+sleep = time.sleep
+
+
+class FetchError(CarcliError):
+    """One source did not give the file; the message is the reason."""
+
+
+class Busy(requests.exceptions.ConnectionError):
+    """A source that asks to come back later; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file must be: ``size`` in bytes exactly or, without ``exact``, at most."""
+
+    size: int
+    sha256: str = ""
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An address resolved to what can be read: plain bytes, or bytes that ``decrypt`` makes plain."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    size: int | None = None  # bytes, where the source says it elsewhere than in the answer
+    decrypt: Callable[[int], Callable[[bytes], bytes]] | None = None  # from an offset on
+    check: Callable[[Path], None] | None = None  # raises FetchError where the content is not the source's
+
+
+Report = Callable[[int, int], None]  # bytes so far, bytes in all
+
+
+def new_session() -> requests.Session:
+    """A session that honours the environment's proxies and names the program."""
+    session = requests.Session()
+    session.headers.update({"User-Agent": f"carcli/{carcli.__version__}", "Accept-Encoding": "identity"})
+    return session
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _allowed(url: str, before: str | None) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return
+    if parts.scheme == "http" and _loopback(parts.hostname) and (before is None or _loopback(urlsplit(before).hostname)):
+        return
+    raise FetchError(f"refused to go to {parts.scheme}://{parts.hostname or ''}: only https is spoken")
+
+
+def request(session: requests.Session, url: str, **options: Any) -> requests.Response:
+    """GET (or, with ``json``, POST) an address, following redirects only to where they may lead."""
+    before: str | None = None
+    method = "POST" if "json" in options else "GET"
+    for _ in range(REDIRECTS):
+        _allowed(url, before)
+        answer = session.request(method, url, allow_redirects=False, stream=True, timeout=(CONNECT, READ), **options)
+        if answer.status_code not in (301, 302, 303, 307, 308):
+            return answer
+        answer.close()
+        before, url = url, urljoin(url, answer.headers.get("Location", ""))
+    raise FetchError("redirected too often")
+
+
+def reason(error: Exception) -> str:
+    """A network failure in a few words."""
+    if isinstance(error, Busy):
+        return str(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy refused"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection was cut"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        text = str(error)
+        if "Name or service not known" in text or "getaddrinfo" in text or "NameResolution" in text:
+            return "no such host, or no network"
+        return "connection refused" if "refused" in text else "no connection"
+    return type(error).__name__
+
+
+def _pause(attempt: int, answer: requests.Response | None) -> float:
+    wanted = answer.headers.get("Retry-After", "") if answer is not None else ""
+    if wanted.strip().isdigit():
+        return min(float(wanted), PATIENCE)
+    when = email.utils.parsedate_to_datetime(wanted).timestamp() if re.search(r"\d\d:\d\d", wanted) else 0.0
+    if when:
+        return min(max(when - time.time(), 0.0), PATIENCE)
+    return min(0.5 * 2.0**attempt, PATIENCE) * random.uniform(0.5, 1.0)
+
+
+class _Partial:
+    """An unfinished download, and what the server called the version it is of."""
+
+    def __init__(self, address: str, name: str) -> None:
+        folder = cache_folder() / "partial"
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+        self.path, self._note = folder / f"{stem}.part", folder / f"{stem}.json"
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def validator(self) -> str:
+        try:
+            return str(json.loads(self._note.read_text(encoding="utf-8"))["validator"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def begin(self, validator: str) -> None:
+        """Start over with a version of the file."""
+        self.path.write_bytes(b"")
+        write_whole(self._note, lambda file: file.write(json.dumps({"validator": validator}).encode()))
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+
+def _validator(answer: requests.Response) -> str:
+    tag = answer.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+
+
+def _receive(
+    session: requests.Session, remote: Remote, part: _Partial, expected: Expected, report: Report
+) -> requests.Response | None:
+    """One request, as far as it goes. Returns an answer that asks to come back later, None once the file is whole."""
+    have, headers = part.size, dict(remote.headers)
+    if have and (part.validator or expected.sha256 or remote.check):  # otherwise nothing says that the two halves fit
+        headers["Range"] = f"bytes={have}-"
+        if part.validator:
+            headers["If-Range"] = part.validator
+    with request(session, remote.url, headers=headers) as answer:
+        if answer.status_code in AGAIN:
+            return answer
+        if answer.status_code == 416:
+            part.discard()
+            return answer
+        if answer.status_code not in (200, 206):
+            raise FetchError(f"HTTP {answer.status_code}")
+        kind = answer.headers.get("Content-Type", "")
+        if kind.startswith("text/html"):
+            raise FetchError("it answers with a web page instead of the file")
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if answer.status_code == 206 and not (found and int(found[1]) == have):
+            part.discard()
+            return answer
+        if answer.status_code == 200:
+            part.begin(_validator(answer))
+            have = 0
+        length = answer.headers.get("Content-Length", "")
+        total = remote.size or (have + int(length) if length.isdigit() else expected.size)
+        if total > expected.size or (expected.exact and total != expected.size):
+            part.discard()
+            raise FetchError(f"it offers {total} bytes instead of {'' if expected.exact else 'at most '}{expected.size}")
+        plain = remote.decrypt(have) if remote.decrypt else lambda block: block
+        with part.path.open("ab") as file:
+            for block in answer.iter_content(BLOCK):
+                have += len(block)
+                if have > expected.size:
+                    part.discard()
+                    raise FetchError(f"it sends more than {expected.size} bytes")
+                file.write(plain(block))
+                report(have, total)
+        if have < total:
+            raise requests.exceptions.ChunkedEncodingError("too short")
+    return None
+
+
+def _verify(path: Path, expected: Expected, remote: Remote) -> None:
+    size = path.stat().st_size
+    if size > expected.size or (expected.exact and size != expected.size):
+        raise FetchError(f"it gave {size} bytes instead of {expected.size}")
+    if expected.sha256 and file_digest(path) != expected.sha256:
+        raise FetchError("what it gave is not the file (its SHA-256 differs)")
+    if remote.check:
+        remote.check(path)
+
+
+def _publish(path: Path, target: Path) -> None:
+    """Give a verified file its final name, across file systems too."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("rb") as source:
+        write_whole(target, lambda file: shutil.copyfileobj(source, file, 1 << 20))
+    path.unlink(missing_ok=True)
+
+
+def download(
+    session: requests.Session,
+    address: str,
+    resolve: Callable[[], Remote],
+    target: Path,
+    expected: Expected,
+    report: Report = lambda have, total: None,
+) -> None:
+    """Bring the file at ``address`` to ``target``; ``resolve`` says, anew for every attempt, where it can be read.
+
+    Raises ``FetchError`` with the reason in a few words, and ``OSError`` as the disk does. An
+    interrupted download leaves nothing but its resumable part.
+    """
+    part = _Partial(address, target.name)
+    failures, mended = 0, False
+    while True:
+        before = part.size
+        answer: requests.Response | None = None
+        try:
+            remote = resolve()
+            if not (expected.exact and before == expected.size):  # else a run was ended just before it could verify
+                answer = _receive(session, remote, part, expected, report)
+            why = f"HTTP {answer.status_code}" if answer is not None else ""
+        except requests.exceptions.RequestException as error:
+            why = reason(error)
+        if not why:
+            try:
+                _verify(part.path, expected, remote)
+            except FetchError:
+                part.discard()
+                if not before or mended:
+                    raise
+                mended = True  # the part it went on with may have been of something else
+                continue
+            _publish(part.path, target)
+            part.discard()
+            return
+        failures = 0 if part.size > before else failures + 1
+        if failures == ATTEMPTS:
+            raise FetchError(why)
+        sleep(_pause(failures, answer))
+
+
+def copy(source: Path, target: Path, expected: Expected) -> None:
+    """Bring a file of a local mirror to ``target``, verified like a download. Raises ``FetchError``."""
+    try:
+        size = source.stat().st_size
+        if size > expected.size:
+            raise FetchError(f"it has {size} bytes instead of {expected.size}")
+        part = _Partial(str(source), target.name)
+        shutil.copyfile(source, part.path)
+    except OSError as error:
+        raise FetchError(error.strerror or str(error)) from error
+    try:
+        _verify(part.path, expected, Remote(""))
+        _publish(part.path, target)
+    finally:
+        part.discard()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,3 +37,28 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove temporary files of runs that were killed: those whose process is no more."""
+    for folder in folders:
+        try:
+            leftovers = list(folder.glob(f"{TEMPORARY}*.tmp"))
+        except OSError:
+            continue
+        for path in leftovers:
+            owner = path.name.removeprefix(TEMPORARY).split("-")[0]
+            if owner.isdigit() and not _alive(int(owner)):
+                path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there is no harmless way to ask
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.errors import UsageError
-from carcli.files import TEMPORARY
 from carcli.images import SUFFIXES
 
 
@@ -134,26 +133,3 @@ def _obstacle(source: Path, target: Path, sources: Sequence[Path]) -> str | None
         if other.name == target.name and _same(other, target):
             return f"would replace {other}, which is an input too; name another output folder with -o"
     return None
-
-
-def remove_leftovers(folders: Iterable[Path]) -> None:
-    """Remove temporary files of runs that were killed: those whose process is no more."""
-    for folder in folders:
-        try:
-            leftovers = list(folder.glob(f"{TEMPORARY}*.tmp"))
-        except OSError:
-            continue
-        for path in leftovers:
-            owner = path.name.removeprefix(TEMPORARY).split("-")[0]
-            if owner.isdigit() and not _alive(int(owner)):
-                path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

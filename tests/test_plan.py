@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from carcli.errors import UsageError
-from carcli.plan import plan, remove_leftovers
+from carcli.files import remove_leftovers
+from carcli.plan import plan
 
 
 @pytest.fixture(autouse=True)

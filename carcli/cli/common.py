@@ -126,7 +126,8 @@ def prepare(inputs: list[Path], output: Path, recursive: bool) -> list[Job]:
     """The jobs of a batch, once it is certain that there are any and that their outputs can be written."""
     from carcli import batch
     from carcli.errors import UsageError
-    from carcli.plan import plan, remove_leftovers
+    from carcli.files import remove_leftovers
+    from carcli.plan import plan
 
     allow_large_images()
     jobs = plan(inputs, output, recursive)

@@ -25,7 +25,7 @@ import requests
 
 import carcli
 from carcli.errors import CarcliError
-from carcli.files import write_whole
+from carcli.files import remove_leftovers, write_whole
 from carcli.weights.store import cache_folder, file_digest
 
 CONNECT, READ = 10, 60  # seconds without an answer, or without a byte
@@ -33,7 +33,7 @@ ATTEMPTS = 5  # in a row that bring nothing new
 PATIENCE = 60.0  # seconds: the longest pause between attempts
 AGAIN = {408, 425, 429, 500, 502, 503, 504, 509}  # HTTP statuses that may be over in a moment
 REDIRECTS = 6
-BLOCK = 1 << 16
+BLOCK = 1 << 13  # bytes: what a cut loses at most
 
 sleep = time.sleep
 
@@ -249,7 +249,8 @@ def download(
     interrupted download leaves nothing but its resumable part.
     """
     part = _Partial(address, target.name)
-    failures, mended = 0, False
+    remove_leftovers((part.path.parent, target.parent))
+    failures, most, mended = 0, part.size, False
     while True:
         before = part.size
         answer: requests.Response | None = None
@@ -272,7 +273,8 @@ def download(
             _publish(part.path, target)
             part.discard()
             return
-        failures = 0 if part.size > before else failures + 1
+        failures = 0 if part.size > most else failures + 1  # beginning anew again and again is no progress
+        most = max(most, part.size)
         if failures == ATTEMPTS:
             raise FetchError(why)
         sleep(_pause(failures, answer))

@@ -11,7 +11,6 @@ import requests
 from carcli.errors import WeightsError
 from carcli.weights import store
 from carcli.weights.download import Expected, FetchError, Report, copy, download, new_session
-from carcli.weights.importer import import_files
 from carcli.weights.manifest import Archive, Dataset, Entry, manifest
 from carcli.weights.sources import resolver
 
@@ -65,6 +64,8 @@ def fetch_checkpoint(entry: Entry, watch: Watch = _unwatched) -> Path:
 
 def _fetch_archived(entry: Entry, watch: Watch) -> Path:
     """All checkpoints of an archive, through the importer."""
+    from carcli.weights.importer import import_files  # brings torch, which no other fetch needs
+
     target = store.checkpoint_path(entry)
     if target.exists():
         return store.verified(entry)

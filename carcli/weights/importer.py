@@ -14,13 +14,14 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 import torch
 from torch import Tensor
 
 from carcli.errors import WeightsError
-from carcli.models.registry import build
+from carcli.models.registry import Pair, build
+from carcli.models.resampler_net import ContentAdaptiveResampler
 from carcli.weights import checkpoint, store
 from carcli.weights.checkpoint import Description, fill
 from carcli.weights.manifest import Entry, entries
@@ -150,10 +151,14 @@ def collect(paths: Iterable[Path]) -> list[Half]:
     return found
 
 
-def _store(entry: Entry, down: Half, up: Half) -> Path:
+def _pair(entry: Entry, down: Half, up: Half) -> Pair:
     pair = build(entry.family, entry.scale, {"down": entry.down, "up": entry.up})
-    fill(pair.down, down.tensors, down.source)
+    fill(cast(ContentAdaptiveResampler, pair.down).net, down.tensors, down.source)
     fill(pair.up, up.tensors, up.source)
+    return pair
+
+
+def _store(entry: Entry, pair: Pair) -> Path:
     target = store.checkpoint_path(entry)
     with store.writing(entry.id):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -182,4 +187,5 @@ def import_files(paths: Iterable[Path]) -> list[tuple[Entry, Path]]:
             raise WeightsError(f"{halves[scale, side].source}: its {missing} at x{scale} is missing; name both files")
     official = {entry.scale: entry for entry in entries() if entry.archive}
     scales = sorted({scale for scale, _ in halves})
-    return [(official[s], _store(official[s], halves[s, "down"], halves[s, "up"])) for s in scales]
+    pairs = [(official[s], _pair(official[s], halves[s, "down"], halves[s, "up"])) for s in scales]
+    return [(entry, _store(entry, pair)) for entry, pair in pairs]

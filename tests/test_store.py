@@ -1,0 +1,268 @@
+"""The store: datasets and checkpoints come from mirror or sources, are checked before use, and survive every kill."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise
+from PIL import Image
+from server import Faults, serving
+from typer.testing import CliRunner
+
+from carcli.bench.datasets import find
+from carcli.cli import app as program
+from carcli.errors import WeightsError
+from carcli.weights import choose, fetch, manifest, store
+from carcli.weights import download as downloads
+from carcli.weights.manifest import Dataset, Entry, Manifest, PinnedFile
+
+
+def png(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(noise(48, 40, seed=seed)).save(out, "png")
+    return out.getvalue()
+
+
+FILES = {f"{i}.png": png(i) for i in range(4)}
+SET = Dataset("four", "Four", "free", ("https://example.invalid/four/",),
+              tuple(PinnedFile(n, len(d), hashlib.sha256(d).hexdigest()) for n, d in FILES.items()))  # fmt: skip
+BUNDLED = manifest.entries()[0]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARCLI_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(downloads, "sleep", lambda seconds: None)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def fetched(monkeypatch, tmp_path):
+    """A checkpoint that is not bundled: a copy of one that is, under another id."""
+    data = BUNDLED.bundled.read_bytes()
+    entry = replace(BUNDLED, id="far", file="far.safetensors", sources=("https://example.invalid/far.safetensors",))
+    known = Manifest((BUNDLED, entry), (), (SET,))
+    for module in (manifest, fetch):
+        monkeypatch.setattr(module, "manifest", lambda: known)
+    monkeypatch.setattr("carcli.bench.datasets.manifest", lambda: known)
+    return entry, data
+
+
+@pytest.fixture
+def mirror(monkeypatch, fetched):
+    with serving() as server:
+        server.files = {f"/four/{name}": data for name, data in FILES.items()}
+        server.files["/far.safetensors"] = fetched[1]
+        monkeypatch.setenv("CARCLI_MIRROR", server.url)
+        yield server
+
+
+def carcli(*arguments):
+    result = CliRunner().invoke(program.app, [str(a) for a in arguments])
+    if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_dataset_is_fetched_by_name_and_only_once(mirror):
+    images = find("four")
+    assert images.pinned
+    assert [p.name for p in images.files] == list(FILES)
+    assert all(p.read_bytes() == FILES[p.name] for p in images.files)
+    asked = len(mirror.asked)
+    find("FOUR")
+    assert len(mirror.asked) == asked
+
+
+def test_only_what_is_missing_or_damaged_is_fetched_again(mirror, home):
+    folder = find("four").files[0].parent
+    (folder / "1.png").unlink()
+    flipped = bytearray(FILES["2.png"])
+    flipped[100] ^= 1
+    (folder / "2.png").write_bytes(flipped)
+    mirror.asked.clear()
+    find("four")
+    assert [path for path, _ in mirror.asked] == ["/four/1.png", "/four/2.png"]
+    assert (folder / "2.png").read_bytes() == FILES["2.png"]
+
+
+def test_a_local_folder_is_a_mirror_too(fetched, tmp_path, monkeypatch):
+    for name, data in FILES.items():
+        (tmp_path / "copy" / "four").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / "four" / name).write_bytes(data)
+    monkeypatch.setenv("CARCLI_MIRROR", str(tmp_path / "copy"))
+    assert len(find("four").files) == 4
+
+
+def test_when_all_sources_fail_every_reason_is_told_with_what_to_do(mirror):
+    mirror.faults = Faults(statuses=[404])
+    with pytest.raises(WeightsError) as caught:
+        find("four")
+    message = str(caught.value)
+    assert f"{mirror.url}/four/0.png: HTTP 404" in message
+    assert "https://example.invalid/four/0.png: " in message
+    assert "By hand: put it into" in message
+    assert "CARCLI_MIRROR" in message
+    assert "\n" not in message
+
+
+def test_a_mirror_with_other_content_is_passed_over(mirror, fetched):
+    mirror.files["/far.safetensors"] = b"x" * len(fetched[1])
+    with pytest.raises(WeightsError, match="SHA-256 differs"):
+        fetch.fetch_checkpoint(fetched[0])
+    assert store.state(fetched[0]) == "missing"
+
+
+def test_a_fetched_checkpoint_is_used_and_a_flipped_bit_is_noticed(mirror, fetched):
+    entry, data = fetched
+    with pytest.raises(WeightsError, match="weights fetch far"):
+        choose.load(choose.choose("far", 4))
+    fetch.fetch_checkpoint(entry)
+    choice = choose.choose("far", 4)
+    assert choice.digest == entry.sha256
+    choose.load(choice)
+    path = store.checkpoint_path(entry)
+    flipped = bytearray(data)
+    flipped[-9] ^= 8
+    path.write_bytes(flipped)
+    with pytest.raises(WeightsError, match="weights remove far"):
+        choose.load(choose.choose("far", 4))
+
+
+def test_a_remembered_digest_is_not_computed_again_until_the_file_changes(tmp_path, monkeypatch):
+    file = tmp_path / "x"
+    file.write_bytes(b"one")
+    first = store.known_digest(file)
+    counted = []
+    honest = store.file_digest
+    monkeypatch.setattr(store, "file_digest", lambda path: counted.append(path) or honest(path))
+    assert store.known_digest(file) == first
+    assert counted == []
+    file.write_bytes(b"two")
+    os.utime(file, ns=(1, 1))
+    assert store.known_digest(file) == hashlib.sha256(b"two").hexdigest()
+    assert counted == [file]
+
+
+def test_a_damaged_memory_of_digests_is_forgotten(tmp_path, home):
+    (home / "cache").mkdir(parents=True)
+    (home / "cache" / "digests.json").write_text("{ not json")
+    file = tmp_path / "x"
+    file.write_bytes(b"one")
+    assert store.known_digest(file) == hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_store_that_cannot_be_written_is_read_all_the_same(mirror, fetched, monkeypatch, tmp_path):
+    find("four")
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(store, "cache_folder", lambda: tmp_path / "file" / "cache")
+    assert len(find("four").files) == 4
+    with pytest.raises(WeightsError, match="CARCLI_HOME"):
+        fetch.fetch_checkpoint(fetched[0])
+
+
+def test_fetch_list_path_verify_and_remove(mirror, fetched):
+    entry, _ = fetched
+    code, out, _ = carcli("weights", "list")
+    assert (code, "missing" in out) == (0, True)
+    code, out, _ = carcli("weights", "fetch", "far", "four")
+    assert code == 0
+    assert out.splitlines()[0] == f"far: {store.checkpoint_path(entry)}"
+    assert carcli("weights", "path", "four")[1].strip() == str(store.dataset_folder("four"))
+    code, out, _ = carcli("weights", "verify")
+    assert (code, out.count("intact")) == (0, 3)
+    (store.dataset_folder("four") / "3.png").write_bytes(b"junk")
+    code, _, err = carcli("weights", "verify", "four")
+    assert code == 1
+    assert "3.png: damaged" in err
+    states = {json.loads(line)["id"]: json.loads(line) for line in carcli("weights", "list", "--json")[1].splitlines()}
+    assert states["far"]["state"] == "fetched"
+    assert states["four"]["present"] == 4
+    assert "4 files removed" in carcli("weights", "remove", "four")[1]
+    assert not store.dataset_folder("four").exists()
+    assert "1 file removed" in carcli("weights", "remove", "far")[1]
+    assert store.state(entry) == "missing"
+    with pytest.raises(WeightsError, match="came with the package"):
+        carcli("weights", "remove", BUNDLED.id)
+
+
+def test_fetch_all_reports_what_failed(mirror):
+    del mirror.files["/far.safetensors"]
+    code, out, err = carcli("weights", "fetch", "--all", "--json")
+    assert code == 1
+    events = [json.loads(line)["event"] for line in out.splitlines()]
+    assert sorted(events) == ["failed", "fetched", "fetched"]
+    assert "far could not be fetched" in err
+
+
+CHILD = """
+import sys
+from carcli.weights import fetch, manifest
+from carcli.weights.manifest import Dataset, PinnedFile
+import json
+spec = json.loads(sys.argv[1])
+fetch.fetch_dataset(Dataset("four", "Four", "free", (), tuple(PinnedFile(*f) for f in spec)))
+"""
+
+
+def child(server, home):
+    spec = json.dumps([[f.name, f.bytes, f.sha256] for f in SET.files])
+    environment = {**os.environ, "CARCLI_HOME": str(home), "CARCLI_MIRROR": server.url}
+    return subprocess.Popen([sys.executable, "-c", CHILD, spec], env=environment, stderr=subprocess.DEVNULL)
+
+
+def test_killed_at_any_moment_and_run_again_it_ends_the_same(home):
+    big = {name: data + bytes(2_000_000) for name, data in FILES.items()}
+    with serving() as server:
+        server.files = {f"/four/{name}": data for name, data in big.items()}
+        spec = json.dumps([[n, len(d), hashlib.sha256(d).hexdigest()] for n, d in big.items()])
+        environment = {**os.environ, "CARCLI_HOME": str(home), "CARCLI_MIRROR": server.url}
+        rng = np.random.default_rng(0)
+        command = [sys.executable, "-c", CHILD, spec]
+        for _ in range(4):
+            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + 30
+            asked = len(server.asked)
+            while len(server.asked) == asked and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(rng.random() * 0.05)
+            process.kill()
+            process.wait()
+            visible = home / "data" / "datasets" / "four"
+            for path in visible.glob("[!.]*") if visible.exists() else ():
+                assert path.read_bytes() == big[path.name]
+        subprocess.run(command, env=environment, check=True, timeout=60)
+    assert {p.name: p.read_bytes() for p in visible.glob("[!.]*")} == big
+    assert not list((home / "cache" / "partial").glob("*"))
+
+
+def test_several_processes_fetch_at_once_and_every_file_comes_once(home):
+    with serving() as server:
+        server.files = {f"/four/{name}": data for name, data in FILES.items()}
+        processes = [child(server, home) for _ in range(3)]
+        assert [p.wait(timeout=120) for p in processes] == [0, 0, 0]
+        assert sorted(path for path, _ in server.asked) == sorted(f"/four/{name}" for name in FILES)
+
+
+def test_the_package_pins_the_four_sets():
+    sizes = {d.id: len(d.files) for d in manifest.manifest().datasets}
+    assert sizes == {"set5": 5, "set14": 14, "bsd100": 100, "urban100": 100, "urban100-25": 25}
+    urban = {d.id: d.files for d in manifest.manifest().datasets}
+    assert set(urban["urban100-25"]) <= set(urban["urban100"])
+
+
+def test_the_authors_checkpoints_are_known_and_honestly_missing():
+    with pytest.raises(WeightsError, match="weights import FILES"):
+        choose.load(choose.choose("edsr-official-x4", None))
+    assert isinstance(BUNDLED, Entry)
+    assert Path(BUNDLED.bundled).exists()

@@ -59,6 +59,7 @@ class Rescaler:
         self.device, self.precision = device, precision
         for net in pair:
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks = pair
         self._down, self._up = cast(Network, pair.down), cast(Network, pair.up)
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from carcli import images
-from carcli.bench import metrics
+from carcli.bench import memory, metrics
 from carcli.bench.datasets import Images
 from carcli.errors import ImageError
-from carcli.images import Picture
+from carcli.images import Picture, Pixels
 from carcli.rescaler import Rescaler
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One image restored by one model; a mean has ``image`` None and sums no field but averages each."""
+    """One image restored by one model; a mean has ``image`` None and averages every field."""
 
     dataset: str
     model: str
@@ -34,19 +35,38 @@ class Measured:
     lr_psnr_y: float  # dB, LR against the bicubic LR; infinite for bicubic itself
     lr_psnr_rgb: float  # the same over all channels: what is hidden in colour shows here
     lr_bpp: float  # bits per LR pixel as PNG
+    lr_bpp_webp: float  # as lossless WebP
+    lr_bytes: float  # of the LR file, tag included
+    hr_bytes: float  # of the original file
     seconds_down: float
     seconds_up: float
+    peak_mb: float  # memory, of whichever direction took more
 
 
-def _rgb(picture: Picture) -> images.Pixels:
+@dataclass(frozen=True)
+class Shown:
+    """The images behind a measurement, (H, W, 3) uint8; LR is smaller."""
+
+    hr: Pixels
+    lr: Pixels
+    sr: Pixels
+
+
+Keep = Callable[[Measured, Shown], None]
+
+
+def _rgb(picture: Picture) -> Pixels:
     return np.broadcast_to(picture.pixels, (*picture.pixels.shape[:2], 3))
 
 
-def measure(picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: str, image: str) -> Measured:
+def measure(
+    picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: str, image: str, hr_bytes: int = 0, keep: Keep | None = None
+) -> Measured:
     """One image, cropped to a multiple of the scale, through one pair."""
     scale = rescaler.scale
     width, height = (n // scale * scale for n in picture.size)
     hr = Picture(_rgb(picture)[:height, :width])
+    memory.reset_peak(rescaler.device)
     began = time.perf_counter()
     made = rescaler.down_picture(hr)
     half = time.perf_counter()
@@ -56,23 +76,32 @@ def measure(picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: st
     again = time.perf_counter()
     sr = rescaler.up_picture(lr)
     end = time.perf_counter()
+    taken = memory.peak(rescaler.device)
     reference = _rgb(bicubic.down_picture(hr))
-    plain = io.BytesIO()  # the file's pixels alone: without the tag
+    plain, webp = io.BytesIO(), io.BytesIO()  # the file's pixels alone: without the tag
     images.encode(Picture(made.pixels), plain)
+    Image.fromarray(np.ascontiguousarray(_rgb(made))).save(webp, "webp", lossless=True)
     pixels = made.size[0] * made.size[1]
-    return Measured(
+    found = Measured(
         dataset, rescaler.id, scale, image,
         metrics.psnr_y(hr.pixels, sr.pixels, scale),
         metrics.ssim_y(hr.pixels, sr.pixels, scale),
         metrics.psnr_rgb(hr.pixels, sr.pixels, scale),
         metrics.psnr_y(reference, _rgb(lr), 0),
         metrics.psnr_rgb(reference, _rgb(lr), 0),
-        8 * len(plain.getvalue()) / pixels,
-        half - began, end - again,
+        8 * len(plain.getvalue()) / pixels, 8 * len(webp.getvalue()) / pixels,
+        len(file.getvalue()), hr_bytes,
+        half - began, end - again, taken,
     )  # fmt: skip
+    if keep is not None:
+        keep(found, Shown(hr.pixels, _rgb(lr), sr.pixels))
+    return found
 
 
-FIGURES = ("psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb", "lr_bpp", "seconds_down", "seconds_up")
+FIGURES = (
+    "psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb", "lr_bpp", "lr_bpp_webp", "lr_bytes", "hr_bytes",
+    "seconds_down", "seconds_up", "peak_mb",
+)  # fmt: skip
 
 
 def mean(rows: Sequence[Measured]) -> Measured:
@@ -86,12 +115,12 @@ def mean(rows: Sequence[Measured]) -> Measured:
     return replace(rows[0], image=None, **averages)
 
 
-def compare(dataset: Images, rescalers: Sequence[Rescaler], bicubic: Rescaler) -> Iterator[Measured]:
+def compare(dataset: Images, rescalers: Sequence[Rescaler], bicubic: Rescaler, keep: Keep | None = None) -> Iterator[Measured]:
     """Every image with every pair, each pair's mean after its images. Raises ``ImageError`` that names the file."""
     for rescaler in rescalers:
         rows = []
         for path in dataset.files:
-            row = measure(_read(path), rescaler, bicubic, dataset.name, path.name)
+            row = measure(_read(path), rescaler, bicubic, dataset.name, path.name, path.stat().st_size, keep)
             rows.append(row)
             yield row
         yield mean(rows)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from carcli.errors import WeightsError
 from carcli.models.bicubic import BicubicDown, BicubicUp
 from carcli.models.edsr import Edsr, EdsrConfig
+from carcli.models.lanczos import LanczosDown, LanczosUp
 from carcli.models.resampler_net import (
     BaseResamplerConfig,
     BaseResamplerNet,
@@ -92,10 +93,15 @@ def _bicubic(scale: int, architecture: Architecture) -> Pair:
     return Pair(BicubicDown(scale), BicubicUp(scale))
 
 
+def _lanczos(scale: int, architecture: Architecture) -> Pair:
+    return Pair(LanczosDown(scale), LanczosUp(scale))
+
+
 BUILDERS: dict[str, Callable[[int, Architecture], Pair]] = {
     "edsr": _edsr,
     "tad": _tad,
     "bicubic": _bicubic,
+    "lanczos": _lanczos,
 }
 
 

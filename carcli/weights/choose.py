@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.errors import WeightsError
-from carcli.models.families import FAMILIES
+from carcli.models.families import CLASSICAL, FAMILIES
 from carcli.models.registry import Pair, build
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.checkpoint import Description
 
-BICUBIC = "bicubic"
 BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A checkpoint that can be loaded: its description, its file (none for bicubic) and the file's digest."""
+    """A checkpoint that can be loaded: its description, its file (none for the classical families) and the file's digest."""
 
     description: Description
     path: Path | None
@@ -57,8 +56,8 @@ def choose(model: str, scale: int | None) -> Choice:
     """
     if model.endswith(".safetensors"):
         return _from_file(Path(model), scale)
-    if model == BICUBIC:
-        return Choice(Description(BICUBIC, BICUBIC, scale or 4), None, "")
+    if model in CLASSICAL:
+        return Choice(Description(model, model, scale or 4), None, "")
     found = [e for e in manifest.entries() if model in (e.id, e.family)]
     if model == BEST:
         found = sorted(manifest.entries(), key=_fidelity, reverse=True)
@@ -90,6 +89,6 @@ def load(choice: Choice) -> Pair:
 
 def family_of(checkpoint_id: str) -> str | None:
     """The family of a checkpoint that this carcli has, else None."""
-    if checkpoint_id == BICUBIC:
-        return BICUBIC
+    if checkpoint_id in CLASSICAL:
+        return checkpoint_id
     return next((e.family for e in manifest.entries() if e.id == checkpoint_id), None)

@@ -1,0 +1,182 @@
+"""``carcli bench``: several datasets, scales and models in one table beside the published rows, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PHOTOS, noise
+from PIL import Image
+from typer.testing import CliRunner
+
+from carcli.bench import analysis, published, table
+from carcli.bench.compare import measure
+from carcli.bench.metrics import psnr_rgb, psnr_y, ssim_y
+from carcli.cli import app as program
+from carcli.errors import UsageError, WeightsError
+from carcli.images import Picture
+from carcli.rescaler import load
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("set").mkdir()
+    shutil.copy(PHOTOS / "eyes.png", "set/eyes.png")
+
+
+def bench(*arguments):
+    result = CliRunner().invoke(program.app, ["bench", "-q", *[str(a) for a in arguments]])
+    if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_several_datasets_scales_and_models_in_one_table():
+    Path("other").mkdir()
+    shutil.copy(PHOTOS / "eyes.png", "other/eyes.png")
+    code, out, _ = bench(
+        "--dataset", "set", "--dataset", "other", "--scale", 2, "--scale", 4, "--model", "bicubic,lanczos", "--format", "json"
+    )
+    assert code == 0
+    rows = json.loads(out)
+    assert [(r["dataset"], r["scale"], r["model"]) for r in rows] == [
+        (d, s, m) for d in ("set", "other") for s in (2, 4) for m in ("bicubic", "lanczos")
+    ]
+    assert all(r["images"] == 1 and not r["published"] for r in rows)
+    assert rows[0]["lr_psnr_y"] is None  # infinite
+
+
+def test_csv_and_markdown_say_the_same():
+    arguments = ("--dataset", "set", "--scale", 2, "--model", "lanczos", "--format")
+    (row,) = csv.DictReader(io.StringIO(bench(*arguments, "csv")[1]))
+    lines = bench(*arguments, "md")[1].splitlines()
+    heads, cells = ([c.strip() for c in line.strip("|").split("|")] for line in (lines[0], lines[2]))
+    shown = dict(zip(heads, cells, strict=True))
+    assert shown["model"] == row["model"] == "lanczos"
+    assert shown["PSNR-Y"] == f"{float(row['psnr_y']):.2f}"
+    assert shown["b/px PNG"] == f"{float(row['lr_bpp']):.2f}"
+    assert float(row["hr_bytes"]) == Path("set/eyes.png").stat().st_size
+
+
+def test_all_means_every_checkpoint_that_is_here():
+    rows = json.loads(bench("--dataset", "set", "--model", "all", "--format", "json")[1])
+    models = [r["model"] for r in rows]
+    assert {"edsr-base-x4", "tad-x4", "bicubic", "lanczos"} <= set(models)
+    assert "edsr-official-x4" not in models
+    assert len(models) == len(set(models))
+
+
+def test_a_model_without_the_scale_is_left_out_with_a_word():
+    code, out, err = bench("--dataset", "set", "--scale", 3, "--model", "edsr,bicubic", "--format", "json")
+    assert code == 0
+    assert [r["model"] for r in json.loads(out)] == ["bicubic"]
+    assert "no checkpoint at scale 3" in err
+    with pytest.raises(WeightsError, match="no checkpoint at scale 3"):
+        bench("--dataset", "set", "--scale", 3, "--model", "edsr")
+
+
+def test_published_rows_stand_beside_ours(photo):
+    bicubic = load("bicubic", 4)
+    ours = measure(Picture(photo), bicubic, bicubic, "set5", "x.png")
+    made = table.assemble([ours], {"set5": 5})
+    assert [r["published"] for r in made] == [False] + [True] * 5
+    assert made[0]["ahead_of_car"] == pytest.approx(ours.psnr_y - 33.88)
+    assert made[0]["ahead_of_irn"] == pytest.approx(ours.psnr_y - 36.19)
+    assert table.cells(made[-1])["model"] == "published: IRN"
+    assert table.cells(made[-1])["psnr_y"] == "36.19"
+    assert published.rows("holiday", 4) == ()
+    assert published.ahead(40.0, "holiday", 4, published.CAR) is None
+
+
+def test_a_narrow_terminal_keeps_the_essential(photo):
+    bicubic = load("bicubic", 4)
+    made = table.assemble([measure(Picture(photo), bicubic, bicubic, "set5", "x.png")], {"set5": 5})
+    wide, narrow = (table.rich(made, width) for width in (300, 80))
+    assert len(narrow.columns) < len(wide.columns)
+    assert {"dataset", "model", "PSNR-Y", "vs CAR"} <= {str(c.header) for c in narrow.columns}
+
+
+def test_images_are_saved():
+    bench("--dataset", "set", "--scale", 4, "--model", "bicubic", "--save", "out")
+    lr, sr = (np.asarray(Image.open(f"out/set/bicubic-x4/eyes.{kind}.png")) for kind in ("lr", "sr"))
+    assert lr.shape == (40, 55, 3)
+    assert sr.shape == (160, 220, 3)
+
+
+def test_the_report_is_one_page_that_needs_nothing_else():
+    shutil.copy(PHOTOS / "eyes.png", "set/<b>&.png")
+    bench("--dataset", "set", "--scale", 4, "--model", "bicubic,lanczos", "--report", "r.html")
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert page.count("class=slide") == 4
+    assert page.count("data:image/") == 2 * 2 * 4
+    assert "&lt;b&gt;&amp;.png" in page
+    assert "<b>&.png" not in page
+    assert not re.findall(r"""(?:src|href)=(?!['"]data:)""", page)
+    assert "$" not in re.sub(r"data:[^'\"]+", "", page)
+
+
+def test_an_output_that_cannot_be_written_is_one_line():
+    code, _, err = bench("--dataset", "set", "--model", "bicubic", "--report", "gone/r.html")
+    assert code == 3
+    assert "gone" in err
+
+
+def test_the_spectrum_of_a_wave_is_where_its_frequency_is():
+    x = np.arange(128)
+    wave = (127 + 100 * np.sin(2 * np.pi * x / 4))[None, :].repeat(128, 0).astype(np.uint8)  # a quarter of the sampling rate
+    found = analysis.spectrum(np.stack([wave] * 3, 2))
+    y, peak = np.unravel_index(found.argmax(), found.shape)
+    assert abs(int(y) - 128) <= 2
+    assert min(abs(int(peak) - 64), abs(int(peak) - 192)) <= 2
+
+
+def test_spectra_and_offsets_are_drawn():
+    bench("--dataset", "set", "--model", "edsr,bicubic", "--spectrum", "s", "--offsets", "o", "--region", "3,4,2,1")
+    assert {p.name for p in Path("s").iterdir()} == {"set-edsr-base-x4-x4.spectrum.png", "set-bicubic-x4.spectrum.png"}
+    (drawing,) = Path("o").iterdir()
+    margin = 13 // 2 + 4
+    with Image.open(drawing) as picture:
+        assert picture.size == ((2 * 4 + 2 * margin) * analysis.ZOOM, (4 + 2 * margin) * analysis.ZOOM)
+
+
+@pytest.mark.parametrize("region", ["1,2,3", "a,b,c,d", "0,0,999,1", "-1,0,1,1"])
+def test_a_region_that_is_none_is_refused(region):
+    with pytest.raises(UsageError, match="region"):
+        bench("--dataset", "set", "--model", "edsr", "--offsets", "o", "--region", region)
+
+
+def test_offsets_of_a_model_without_kernels_are_refused(photo):
+    with pytest.raises(UsageError, match="no resampling kernels"):
+        analysis.draw_offsets(load("tad", 4), photo)
+
+
+def test_the_metrics_are_scikit_images():
+    """Our own small code against a library's: PSNR and SSIM of RGB and Y, on the valid window."""
+    metrics = pytest.importorskip("skimage.metrics")
+    a, b = noise(60, 50, seed=1), noise(60, 50, seed=2)
+    b = (a.astype(int) * 3 // 4 + b // 4).astype(np.uint8)
+    cut = (slice(4, -4), slice(4, -4))
+    assert psnr_rgb(a, b, 4) == pytest.approx(metrics.peak_signal_noise_ratio(a[cut], b[cut], data_range=255), abs=1e-9)
+    y = [16 + image.astype(np.float64) @ [65.481, 128.553, 24.966] / 255 for image in (a, b)]
+    assert psnr_y(a, b, 4) == pytest.approx(metrics.peak_signal_noise_ratio(y[0][cut], y[1][cut], data_range=255), abs=1e-9)
+    _, full = metrics.structural_similarity(
+        y[0][cut], y[1][cut], data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    assert ssim_y(a, b, 4) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-7)
+
+
+def test_peak_memory_and_sizes_are_measured(photo):
+    bicubic = load("bicubic", 2)
+    found = measure(Picture(photo), bicubic, bicubic, "set", "x", 1000)
+    assert found.lr_bpp_webp < found.lr_bpp
+    assert found.lr_bytes * 8 > found.lr_bpp * (photo.shape[0] // 2) * (photo.shape[1] // 2)
+    assert math.isnan(found.peak_mb) or found.peak_mb > 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from carcli import images
+from carcli.bench import metrics
 from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
 from carcli.files import write_whole
 from carcli.images import Picture
 from carcli.plan import Job
-from carcli.rescaler import Rescaler
+from carcli.refine import Refined, Refinement, down_refined
+from carcli.rescaler import Rescaler, load
 from carcli.weights.choose import BEST
 
 Status = Literal["done", "skipped", "failed"]
@@ -40,9 +43,30 @@ class Result:
 Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]
 
 
-def downscale(rescaler: Rescaler, picture: Picture, tile: int | None = None) -> tuple[Picture, str, tuple[str, ...]]:
+def downscale(
+    rescaler: Rescaler, picture: Picture, tile: int | None = None, refinement: Refinement | None = None
+) -> tuple[Picture, str, tuple[str, ...]]:
     """The LR picture, the checkpoint's id, and notes for the user."""
-    return rescaler.down_picture(picture, tile), rescaler.id, ()
+    if refinement is None:
+        return rescaler.down_picture(picture, tile), rescaler.id, ()
+    made, refined = down_refined(rescaler, picture, refinement, tile)
+    return made, rescaler.id, (_trade(rescaler, picture, made, refined, tile),)
+
+
+def _trade(rescaler: Rescaler, picture: Picture, made: Picture, refined: Refined, tile: int | None) -> str:
+    """What a refinement brought, and what it cost."""
+    plain = rescaler.down_picture(picture, tile)
+    bicubic = load("bicubic", rescaler.scale, "cpu").down_picture(picture, tile).pixels
+    sizes, distances = [], []
+    for one in (plain, made):
+        out = io.BytesIO()
+        images.encode(one, out)
+        sizes.append(len(out.getvalue()))
+        distances.append(metrics.psnr(bicubic, one.pixels))
+    return (
+        f"refined by {refined.gain:+.2f} dB; LR against bicubic {distances[0]:.1f} -> {distances[1]:.1f} dB (RGB), "
+        f"PNG {sizes[0]} -> {sizes[1]} bytes"
+    )
 
 
 class Upscaler:

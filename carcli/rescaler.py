@@ -66,6 +66,10 @@ class Rescaler:
     def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None) -> Pixels:
         return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile)
 
+    def restore(self, lr: Pixels, tile: int | None = None) -> Pixels:
+        """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8."""
+        return self._run(self._up, lr, False, tile)
+
     def down_picture(self, picture: Picture, tile: int | None = None) -> Picture:
         """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default)."""
         width, height = picture.size

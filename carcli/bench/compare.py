@@ -18,6 +18,7 @@ from carcli.bench import memory, metrics
 from carcli.bench.datasets import Images
 from carcli.errors import ImageError
 from carcli.images import Picture, Pixels
+from carcli.refine import Refinement, down_refined
 from carcli.rescaler import Rescaler
 
 
@@ -60,15 +61,16 @@ def _rgb(picture: Picture) -> Pixels:
 
 
 def measure(
-    picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: str, image: str, hr_bytes: int = 0, keep: Keep | None = None
-) -> Measured:
-    """One image, cropped to a multiple of the scale, through one pair."""
+    picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: str, image: str,
+    hr_bytes: int = 0, keep: Keep | None = None, refinement: Refinement | None = None,
+) -> Measured:  # fmt: skip
+    """One image, cropped to a multiple of the scale, through one pair, its LR refined or as it is."""
     scale = rescaler.scale
     width, height = (n // scale * scale for n in picture.size)
     hr = Picture(_rgb(picture)[:height, :width])
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
-    made = rescaler.down_picture(hr)
+    made = rescaler.down_picture(hr) if refinement is None else down_refined(rescaler, hr, refinement)[0]
     half = time.perf_counter()
     file = io.BytesIO()
     images.encode(made, file)
@@ -83,7 +85,7 @@ def measure(
     Image.fromarray(np.ascontiguousarray(_rgb(made))).save(webp, "webp", lossless=True)
     pixels = made.size[0] * made.size[1]
     found = Measured(
-        dataset, rescaler.id, scale, image,
+        dataset, name(rescaler, refinement), scale, image,
         metrics.psnr_y(hr.pixels, sr.pixels, scale),
         metrics.ssim_y(hr.pixels, sr.pixels, scale),
         metrics.psnr_rgb(hr.pixels, sr.pixels, scale),
@@ -96,6 +98,13 @@ def measure(
     if keep is not None:
         keep(found, Shown(hr.pixels, _rgb(lr), sr.pixels))
     return found
+
+
+def name(rescaler: Rescaler, refinement: Refinement | None) -> str:
+    """What a row is called: the checkpoint, and the iterations its LR images were refined by."""
+    if refinement is None:
+        return rescaler.id
+    return f"{rescaler.id} +{refinement.iterations}" + ("" if refinement.method == "fast" else f" {refinement.method}")
 
 
 FIGURES = (
@@ -115,15 +124,23 @@ def mean(rows: Sequence[Measured]) -> Measured:
     return replace(rows[0], image=None, **averages)
 
 
-def compare(dataset: Images, rescalers: Sequence[Rescaler], bicubic: Rescaler, keep: Keep | None = None) -> Iterator[Measured]:
-    """Every image with every pair, each pair's mean after its images. Raises ``ImageError`` that names the file."""
+def compare(
+    dataset: Images,
+    rescalers: Sequence[Rescaler],
+    bicubic: Rescaler,
+    keep: Keep | None = None,
+    refinements: Sequence[Refinement | None] = (None,),
+) -> Iterator[Measured]:
+    """Every image with every pair and refinement, each mean after its images. Raises ``ImageError`` that names the file."""
     for rescaler in rescalers:
-        rows = []
-        for path in dataset.files:
-            row = measure(_read(path), rescaler, bicubic, dataset.name, path.name, path.stat().st_size, keep)
-            rows.append(row)
-            yield row
-        yield mean(rows)
+        for refinement in refinements:
+            rows = []
+            for path in dataset.files:
+                size = path.stat().st_size
+                row = measure(_read(path), rescaler, bicubic, dataset.name, path.name, size, keep, refinement)
+                rows.append(row)
+                yield row
+            yield mean(rows)
 
 
 def _read(path: Path) -> Picture:

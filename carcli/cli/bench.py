@@ -55,7 +55,7 @@ def _saver(folder: Path) -> Keep:
     from PIL import Image
 
     def save(measured: Measured, shown: Shown) -> None:
-        where = folder / measured.dataset / f"{measured.model}-x{measured.scale}"
+        where = folder / measured.dataset / f"{measured.model.replace(' ', '')}-x{measured.scale}"
         where.mkdir(parents=True, exist_ok=True)
         stem = Path(str(measured.image)).stem
         for kind, pixels in (("lr", shown.lr), ("sr", shown.sr)):
@@ -71,7 +71,7 @@ def _spectra(folder: Path) -> tuple[Keep, Callable[[], None]]:
     collected: dict[str, list[object]] = {}
 
     def keep(measured: Measured, shown: Shown) -> None:
-        name = f"{measured.dataset}-{measured.model}-x{measured.scale}"
+        name = f"{measured.dataset}-{measured.model.replace(' ', '')}-x{measured.scale}"
         collected.setdefault(name, []).append(analysis.spectrum(shown.lr))
 
     def finish() -> None:
@@ -96,7 +96,7 @@ def _offsets(folder: Path, region: str, rescalers: dict[tuple[str, int], Rescale
         where = (left, top, width, height)
 
     def keep(measured: Measured, shown: Shown) -> None:
-        rescaler = rescalers[measured.model, measured.scale]
+        rescaler = rescalers[measured.model.split(" ")[0], measured.scale]
         if isinstance(rescaler.networks.down, ContentAdaptiveResampler):
             folder.mkdir(parents=True, exist_ok=True)
             name = f"{measured.dataset}-{Path(str(measured.image)).stem}-{measured.model}.offsets.png"
@@ -116,6 +116,8 @@ def bench(
     model: Annotated[
         str, typer.Option(help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.")
     ] = "edsr,tad,bicubic",
+    refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = "",
+    refine_method: Annotated[str, typer.Option(help="fast or hcd.")] = "fast",
     form: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
     save: Annotated[Path | None, typer.Option(help="Write every LR and SR image into this folder.", show_default=False)] = None,
     report: Annotated[
@@ -137,6 +139,7 @@ def bench(
     """Shrink and restore the images of datasets; fidelity, size and speed beside the published figures."""
     import math
     from dataclasses import asdict
+    from typing import cast
 
     from rich.console import Console
     from rich.progress import Progress
@@ -145,11 +148,17 @@ def bench(
     from carcli.bench.compare import compare
     from carcli.bench.datasets import find
     from carcli.bench.report import Report
-    from carcli.errors import WeightsError
+    from carcli.errors import UsageError, WeightsError
+    from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
     allow_large_images()
     note_precision(device, precision)
+    refinements: list[Refinement | None] = [None]
+    try:
+        refinements += [Refinement(int(n), cast(Method, refine_method)) for n in refine.split(",") if n.strip()]
+    except ValueError as error:
+        raise UsageError(f"--refine {refine!r}: give numbers of iterations, separated by commas") from error
     scales = list(dict.fromkeys(scale or [4]))
     rescalers = {s: _models(model, s, device, precision) for s in scales}
     if not any(rescalers.values()):
@@ -172,14 +181,14 @@ def bench(
             one(measured, shown)
 
     means: list[Measured] = []
-    total = sum(len(one.files) for one in sets) * sum(len(group) for group in rescalers.values())
+    total = len(refinements) * sum(len(one.files) for one in sets) * sum(len(group) for group in rescalers.values())
     console = Console(stderr=True)
     try:
         with Progress(console=console, transient=True, disable=quiet or as_json or not console.is_terminal) as bar:
             task = bar.add_task("measuring", total=total)
             for one in sets:
                 for at, group in rescalers.items():
-                    for row in compare(one, group, load("bicubic", at, device), keep if keeps else None):
+                    for row in compare(one, group, load("bicubic", at, device), keep if keeps else None, refinements):
                         if row.image is None:
                             means.append(row)
                         else:

@@ -29,6 +29,14 @@ def down(
     scale: Annotated[int, typer.Option(min=2, max=4, help="How many times smaller: 2 or 4 (bicubic: 3 too).")] = 4,
     model: Annotated[str, typer.Option(help="A family, a checkpoint, or a .safetensors file.")] = "edsr",
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path("lr"),
+    refine: Annotated[
+        int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
+    ] = 0,
+    refine_method: Annotated[str, typer.Option(help="fast, or hcd as published.")] = "fast",
+    refine_lr_weight: Annotated[float, typer.Option(min=0, help="Hold the LR image near the unrefined one; 0.1 is much.")] = 0.0,
+    refine_epsilon: Annotated[float, typer.Option(help="hcd: radius of the ball of changes.")] = 0.3,
+    refine_alpha: Annotated[float, typer.Option(help="hcd: length of a step.")] = 20 / 255,
+    seed: Annotated[int, typer.Option(help="hcd: of its random start.")] = 0,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -40,12 +48,17 @@ def down(
 ) -> None:
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
     from functools import partial
+    from typing import cast
 
     from carcli import batch
+    from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
     jobs = prepare(inputs, output, recursive)
     note_precision(device, precision)
-    work = partial(batch.downscale, load(model, scale, device, precision), tile=tile)
+    settings = None
+    if refine:
+        settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
+    work = partial(batch.downscale, load(model, scale, device, precision), tile=tile, refinement=settings)
     results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
     report(results, len(jobs), "down", as_json, quiet)

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from carcli.errors import UsageError, WeightsError
+from carcli.ops.winograd import use_winograd
 from carcli.precision import autocast, has_bf16, processor
 from carcli.training import data, parallel
 from carcli.training import state as states
@@ -27,7 +28,6 @@ from carcli.training.objective import Objective
 from carcli.training.recipe import Recipe
 from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
-from carcli.training.winograd import use_winograd
 from carcli.weights import checkpoint
 
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget

@@ -1,4 +1,4 @@
-"""3x3 convolutions by Winograd's F(4x4, 3x3) (Lavin and Gray, CVPR 2016), with gradients, for training on plain CPUs.
+"""3x3 convolutions by Winograd's F(4x4, 3x3) (Lavin and Gray, CVPR 2016), with gradients, for CPUs without bf16.
 
 Where a processor has no bf16 arithmetic, direct fp32 convolution already runs at its peak, and
 only fewer multiplications make a step faster: this form needs a quarter of them.
@@ -238,7 +238,7 @@ class _Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         v, u = context.saved_tensors
         g = _pixels(gradients[0])
         m = torch.empty(36, v.shape[1], u.shape[2])
@@ -248,6 +248,8 @@ class _Convolution(torch.autograd.Function):
             pixels = torch.zeros(context.size)
             _scatter(torch.bmm(m, u.transpose(1, 2)).numpy(), pixels.numpy())
             x = pixels.permute(0, 3, 1, 2)
+        if not context.needs_input_grad[1]:  # frozen weights
+            return x, None, None
         change = (_GG.T @ torch.bmm(v.transpose(1, 2), m).view(36, -1)).view(3, 3, u.shape[1], u.shape[2])
         return x, change.permute(3, 2, 0, 1), torch.from_numpy(g).sum((0, 1, 2))
 

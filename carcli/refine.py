@@ -1,0 +1,292 @@
+"""Refinement: time spent when shrinking, to restore better (HCD, Xu et al., ICCV 2023, and a faster way of our own).
+
+The networks stay as they are; the LR image itself is moved, by gradient descent on the error of
+what it restores to, and stays an ordinary 8-bit picture.
+
+``fast`` descends on LR pixels alone, through a straight-through rounding, against the original;
+every step is judged as the 8-bit file it would become. ``hcd`` is the published procedure: a
+norm-bounded change of the HR image first, then one of the LR image.
+
+Large images are worked on window by window, so that memory stays bounded: a window moves the LR
+pixels of its core, sees as much around it as the upscaler does, and answers for every HR pixel near
+them, so that windows fit together without a seam.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from carcli.errors import UsageError
+from carcli.images import Picture, Pixels
+from carcli.ops.quantize import quantize_ste, to_float, to_uint8
+from carcli.ops.winograd import use_winograd
+from carcli.precision import autocast, has_bf16
+from carcli.rescaler import Rescaler
+from carcli.tiling import Span, reflected, spans
+
+Method = Literal["fast", "hcd"]
+METHODS: tuple[Method, ...] = ("fast", "hcd")
+CORE, ALONE = 160, 224  # LR pixels a side: of a window's core, and of an image that needs no windows
+ANSWERS = 8  # LR pixels around a core whose restoration its window answers for
+RATES = (3 / 255, 0.3 / 255)  # of Adam, first and last step; a short descent starts lower
+SHORT = 30  # iterations
+BETAS = (0.7, 0.9)
+PULL = 0.3  # towards the rounded value, at the last step: else pixels gather where rounding tips over
+FINE = 0.5 / 255  # half a level
+PATIENCE, LEAST = 12, 0.003  # so many iterations without so many dB more end the descent early
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How to refine. ``iterations`` are split in halves by ``hcd``."""
+
+    iterations: int
+    method: Method = "fast"
+    lr_weight: float = 0.0  # of the squared distance from the unrefined LR, beside the squared error in HR
+    epsilon: float = 0.3  # hcd: radius of the ball of changes, over a window
+    alpha: float = 20 / 255  # hcd: length of a step
+    seed: int = 0  # hcd: of where in the ball it starts
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f"unknown refinement method {self.method!r}; use {', '.join(METHODS)}")
+        if self.iterations < 1 or self.lr_weight < 0 or self.epsilon <= 0 or self.alpha <= 0:
+            raise UsageError("refinement needs at least one iteration, a weight not below 0, and epsilon and alpha above 0")
+
+
+class Refined(NamedTuple):
+    """A refined LR image (h, w, C) uint8, and the mean squared error (of 8-bit HR levels, squared) before and after."""
+
+    lr: Pixels
+    before: float
+    after: float
+
+    @property
+    def gain(self) -> float:
+        """dB."""
+        return 10 * math.log10(self.before / self.after) if self.after > 0 else math.inf if self.before > 0 else 0.0
+
+
+class Window(NamedTuple):
+    """A piece of the LR image that is worked on at once: rows and columns, each core with its surroundings."""
+
+    rows: Span
+    columns: Span
+
+
+Observe = Callable[[float, float], bool | None]  # share done, gain so far in dB → True to stop here
+
+
+def windows(height: int, width: int, halo: int) -> Iterator[Window]:
+    """The windows of an LR image, in LR pixels; a small image is one."""
+    core = max(height, width) if max(height, width) <= ALONE else CORE
+    for rows in spans(height, core, ANSWERS + halo):
+        for columns in spans(width, core, ANSWERS + halo):
+            yield Window(rows, columns)
+
+
+def _nearby(span: Span, length: int) -> slice:
+    """The part of a window, in its own LR pixels, whose restoration it answers for."""
+    return slice(max(span.start - ANSWERS, 0) - span.first, min(span.stop + ANSWERS, length) - span.first)
+
+
+class _Problem:
+    """One window: the target, what counts, and which LR pixels may move."""
+
+    def __init__(self, up: nn.Module, scale: int, hr: Tensor, lr: Tensor, window: Window, size: tuple[int, int]) -> None:
+        rows, columns = window
+        self.up, self.scale = up, scale
+        self.start = lr[:, :, rows.first : rows.last, columns.first : columns.last].clone()
+        y, x = _nearby(rows, lr.shape[2]), _nearby(columns, lr.shape[3])
+        # in HR pixels of the window, and no further than the original
+        self.top, self.left = y.start * scale, x.start * scale
+        self.bottom = min(y.stop * scale, size[0] - rows.first * scale)
+        self.right = min(x.stop * scale, size[1] - columns.first * scale)
+        self.target = hr[
+            :, :, rows.first * scale + self.top : rows.first * scale + self.bottom,
+            columns.first * scale + self.left : columns.first * scale + self.right,
+        ]  # fmt: skip
+        self.core = (slice(rows.start - rows.first, rows.stop - rows.first),
+                     slice(columns.start - columns.first, columns.stop - columns.first))  # fmt: skip
+        self.free = torch.zeros_like(self.start)
+        self.free[:, :, self.core[0], self.core[1]] = 1
+
+    def error(self, lr: Tensor) -> Tensor:
+        """Mean squared error of what an LR window in [0, 1] restores to."""
+        channels = lr.shape[1]
+        sr = self.up(lr.expand(-1, 3, -1, -1) if channels == 1 else lr).float()
+        sr = sr.mean(1, keepdim=True) if channels == 1 else sr
+        near = sr[:, :, self.top : self.bottom, self.left : self.right]
+        error: Tensor = ((near.clamp(0, 1) - self.target) ** 2).mean()
+        return error
+
+
+def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float], bool | None]) -> Tensor:
+    """Adam on LR pixels, through the rounding; returns the best rounded window."""
+    start = problem.start
+    y = start.clone().requires_grad_()
+    first, second = torch.zeros_like(y), torch.zeros_like(y)
+    best, best_error, begun, noted, stale = start, math.inf, math.inf, math.inf, 0
+    n = settings.iterations
+    begin = max(RATES[0] * min(n / SHORT, 1), RATES[1])
+    for step in range(n + 1):
+        rounded = quantize_ste(y)
+        error = problem.error(rounded)
+        loss = error + settings.lr_weight * ((rounded - start) ** 2 * problem.free).sum() / problem.free.sum()
+        value = float(loss.detach())
+        if step == 0:
+            begun = best_error = noted = value
+        elif value < best_error:
+            best, best_error = rounded.detach(), value
+        rate = begin * (RATES[1] / begin) ** (step / max(n - 1, 1))
+        stale += rate < FINE  # larger steps pay only once smaller ones follow
+        if 10 * math.log10(max(noted, 1e-20) / max(best_error, 1e-20)) > LEAST:
+            noted, stale = best_error, 0
+        stop = tell(step / n, 10 * math.log10(max(begun, 1e-20) / max(best_error, 1e-20)))
+        if step == n or stop or stale >= PATIENCE or begun == 0:
+            break
+        (gradient,) = torch.autograd.grad(loss, y)
+        gradient = gradient * problem.free
+        first = BETAS[0] * first + (1 - BETAS[0]) * gradient
+        second = BETAS[1] * second + (1 - BETAS[1]) * gradient**2
+        unbiased = first / (1 - BETAS[0] ** (step + 1)), second / (1 - BETAS[1] ** (step + 1))
+        with torch.no_grad():
+            y -= rate * problem.free * unbiased[0] / (unbiased[1].sqrt() + 1e-20)
+            y.clamp_(0, 1)
+            y += PULL * step / n * (quantize_ste(y) - y)
+    return best
+
+
+def _in_ball(
+    shape: torch.Size, error: Callable[[Tensor], Tensor], settings: Refinement, count: int, made: torch.Generator
+) -> Tensor:
+    """The best change found by ``count`` normalised gradient steps within the ball."""
+    change = torch.randn(shape, generator=made)
+    change *= settings.epsilon * torch.rand(1, generator=made) / change.norm()
+    best, best_error = torch.zeros(shape), math.inf
+    for step in range(count + 1):
+        change = change.detach().requires_grad_()
+        value = error(change)
+        if float(value.detach()) < best_error:
+            best, best_error = change.detach(), float(value.detach())
+        if step == count:
+            break
+        (gradient,) = torch.autograd.grad(value, change)
+        with torch.no_grad():
+            change = change - settings.alpha * gradient / gradient.norm().clamp(min=1e-12)
+            change = change * (settings.epsilon / change.norm()).clamp(max=1)
+    return best
+
+
+def _hcd(
+    problem: _Problem,
+    settings: Refinement,
+    down: nn.Module,
+    hr: Tensor,
+    made: torch.Generator,
+    tell: Callable[[float, float], bool | None],
+) -> Tensor:
+    """The published procedure on one window, whose HR pixels ``hr`` are; returns the rounded window."""
+    half = max(settings.iterations // 2, 1)
+    origin = hr
+
+    def through(change: Tensor) -> Tensor:
+        return problem.error(down((origin + change).clamp(0, 1)))
+
+    with torch.enable_grad():
+        moved = (origin + _in_ball(origin.shape, through, settings, half, made)).clamp(0, 1)
+        tell(0.5, 0.0)
+        with torch.no_grad():
+            lr = to_float(to_uint8(down(moved)))
+        inner = copy.copy(problem)
+        inner.target = moved[:, : problem.target.shape[1], problem.top : problem.bottom, problem.left : problem.right]
+        change = _in_ball(
+            lr.shape, lambda d: inner.error((lr + d).clamp(0, 1)), settings, max(settings.iterations - half, 1), made
+        )
+    tell(1.0, 0.0)
+    return to_float(to_uint8(lr + change))
+
+
+def squared_error(rescaler: Rescaler, hr: Pixels, lr: Pixels) -> float:
+    """Mean squared error, in 8-bit levels, of what an LR image (h, w, C) restores to against the original (H, W, C)."""
+    restored = rescaler.restore(lr)[: hr.shape[0], : hr.shape[1]]
+    return float(np.mean((restored.astype(np.float64) - hr.astype(np.float64)) ** 2))
+
+
+def refine(
+    rescaler: Rescaler,
+    hr: Pixels,
+    lr: Pixels,
+    settings: Refinement,
+    observe: Observe = lambda done, gain: None,
+) -> Refined:
+    """Move the LR image (h, w, C) of an original (H, W, C), both uint8, so that it restores better.
+
+    ``observe`` hears the share done and the gain in dB of the window at hand; where it returns True the
+    best found so far is taken. The result is never worse than ``lr``: errors are those of the 8-bit files,
+    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for a family without gradients.
+    """
+    scale, device = rescaler.scale, rescaler.device
+    if rescaler.family == "lanczos":
+        raise UsageError("lanczos has no gradients, so its images cannot be refined")
+    before = squared_error(rescaler, hr, lr)
+    up = rescaler.networks.up
+    if device.type == "cpu" and rescaler.precision == "fp32" and not has_bf16(device):
+        up = copy.deepcopy(up)
+        use_winograd(up)
+    h, w = lr.shape[:2]
+    full = hr
+    if (h * scale, w * scale) != hr.shape[:2]:  # mirrored as down pads it
+        full = hr[reflected(0, h * scale, hr.shape[0])][:, reflected(0, w * scale, hr.shape[1])]
+    target = to_float(torch.from_numpy(full.transpose(2, 0, 1).copy()).to(device))[None]
+    now = to_float(torch.from_numpy(lr.transpose(2, 0, 1).copy()).to(device))[None]
+    # the published method moves windows one by one from where the image stood, ours from where its neighbours have got to
+    origin = now.clone()
+    made = torch.Generator().manual_seed(settings.seed)
+    every = list(windows(h, w, cast(int, up.halo)))
+    stopped = False
+    for index, window in enumerate(every):
+        problem = _Problem(up, scale, target, now if settings.method == "fast" else origin, window, hr.shape[:2])
+
+        def tell(done: float, gain: float, index: int = index) -> bool | None:
+            nonlocal stopped
+            stopped = bool(observe((index + done) / len(every), gain)) or stopped
+            return stopped
+
+        with autocast(device, rescaler.precision):
+            if settings.method == "fast":
+                found = _fast(problem, settings, tell)
+            else:
+                y, x = (slice(span.first * scale, span.last * scale) for span in window)
+                found = _hcd(problem, settings, rescaler.networks.down, target[:, :, y, x], made, tell)
+        y, x = problem.core
+        now[:, :, window.rows.start : window.rows.stop, window.columns.start : window.columns.stop] = found[:, :, y, x]
+        if stopped:
+            break
+    refined = to_uint8(now)[0].permute(1, 2, 0).cpu().numpy()
+    after = squared_error(rescaler, hr, refined)
+    return Refined(refined, before, after) if after < before else Refined(lr, before, before)
+
+
+def down_refined(
+    rescaler: Rescaler,
+    picture: Picture,
+    settings: Refinement,
+    tile: int | None = None,
+    observe: Observe = lambda done, gain: None,
+) -> tuple[Picture, Refined]:
+    """The refined LR picture of a picture, its tag saying so, and what refining brought."""
+    made = rescaler.down_picture(picture, tile)
+    assert made.tag is not None
+    refined = refine(rescaler, picture.pixels, made.pixels, settings, observe)
+    gain = min(refined.gain, 99.0)
+    tag = replace(made.tag, refinement=f"{settings.method} {settings.iterations} {gain:+.2f} dB")
+    return replace(made, pixels=refined.lr, tag=tag), refined

@@ -16,7 +16,7 @@ from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
 from carcli.files import write_whole
 from carcli.images import Picture
 from carcli.plan import Job
-from carcli.refine import Refined, Refinement, down_refined
+from carcli.refine import Observe, Refined, Refinement, down_refined
 from carcli.rescaler import Rescaler, load
 from carcli.weights.choose import BEST
 
@@ -44,12 +44,16 @@ Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]
 
 
 def downscale(
-    rescaler: Rescaler, picture: Picture, tile: int | None = None, refinement: Refinement | None = None
+    rescaler: Rescaler,
+    picture: Picture,
+    tile: int | None = None,
+    refinement: Refinement | None = None,
+    observe: Observe = lambda done, gain: None,
 ) -> tuple[Picture, str, tuple[str, ...]]:
     """The LR picture, the checkpoint's id, and notes for the user."""
     if refinement is None:
         return rescaler.down_picture(picture, tile), rescaler.id, ()
-    made, refined = down_refined(rescaler, picture, refinement, tile)
+    made, refined = down_refined(rescaler, picture, refinement, tile, observe)
     return made, rescaler.id, (_trade(rescaler, picture, made, refined, tile),)
 
 

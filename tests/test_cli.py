@@ -126,6 +126,8 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
         (["info", "gone.png"], 1, "gone.png: No such file"),
         (["weights", "path", "nonsense"], 3, "unknown checkpoint"),
         (["bench", "--dataset", "nonsense"], 2, "no dataset"),
+        (["bench", "--dataset", "a", "--refine", "x"], 2, "numbers of iterations"),
+        (["down", "a.png", "--refine", "3", "--refine-method", "slow"], 2, "unknown refinement method"),
         (["train"], 2, "name a recipe"),
         (["train", "nonsense", "."], 2, "unknown recipe"),
         (["train", "edsr-base-x4", "empty"], 2, "at least two training images"),
@@ -308,3 +310,41 @@ def test_an_emulated_precision_is_noted(monkeypatch):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
     _, _, err = carcli("down", "a.png", "--precision", "bf16", "--model", "bicubic", "--device", "cpu")
     assert "emulates it" in err
+
+
+def test_a_refined_image_says_what_it_gained_and_is_restored_like_any_other():
+    code, _, err = carcli("down", PHOTOS / "eyes.png", "--refine", 3)
+    assert code == 0
+    assert "refined by +" in err
+    tag = read(Path("lr/eyes.png")).tag
+    assert tag.refinement.startswith("fast 3 +")
+    assert carcli("up", "lr")[0] == 0
+    assert read(Path("sr/eyes.png")).size == (221, 161)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_ctrl_c_while_refining_keeps_the_image_only_if_asked(keep):
+    command = [sys.executable, "-m", "carcli", "down", str(PHOTOS / "eyes.png"), str(PHOTOS / "coffee.jpg"), "--refine", "99999"]
+    command += ["--device", "cpu", "--json", *(["--refine-keep"] if keep else [])]
+    script = (
+        "import sys, runpy, os, signal; from carcli import refine; honest = refine._Problem.error; seen = []\n"
+        "def error(self, lr):\n"
+        "    seen.append(1)\n"
+        "    if len(seen) == 20: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return honest(self, lr)\n"
+        "refine._Problem.error = error; refine.RATES = (1 / 255, 1 / 255)\n"
+        "sys.argv = ['carcli', *sys.argv[1:]]; runpy.run_module('carcli', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *command[3:]], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in Path("lr").iterdir()] == (["eyes.png"] if keep else [])
+
+
+def test_bench_refines_too():
+    shutil.copytree(PHOTOS, "set", ignore=lambda d, names: [n for n in names if n != "eyes.png"])
+    code, out, _ = carcli("bench", "--dataset", "set", "--model", "bicubic", "--refine", "2,8", "--format", "json", "-q")
+    assert code == 0
+    rows = json.loads(out)
+    assert [r["model"] for r in rows] == ["bicubic", "bicubic +2", "bicubic +8"]
+    assert rows[0]["psnr_y"] < rows[1]["psnr_y"] < rows[2]["psnr_y"]

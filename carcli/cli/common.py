@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +31,32 @@ Tile = Annotated[
     typer.Option(min=16, help="LR pixels a side of a tile; smaller needs less memory. Default: fixed per model."),
 ]
 PngLevel = Annotated[int, typer.Option(min=0, max=9, help="PNG compression: 0 fastest, 9 smallest.")]
+
+
+class Interrupt:
+    """Ctrl-C asks for an orderly end; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before = signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, self.before)
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def restore(self) -> None:
+        """Give Ctrl-C its usual meaning back."""
+        signal.signal(signal.SIGINT, self.before)
+
+
+class Live:
+    """A word about the image at hand, beside the progress bar."""
+
+    def __init__(self) -> None:
+        self.show: Callable[[str], object] = lambda text: None
 
 
 def say_error(message: str) -> None:
@@ -58,7 +86,7 @@ def _size(count: float) -> str:
     return ""
 
 
-def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quiet: bool) -> None:
+def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quiet: bool, live: Live | None = None) -> None:
     """Show results as they come and a summary at the end; exit with 1 where some failed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -73,6 +101,8 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
     ]  # fmt: skip
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
         task = bar.add_task(verb, total=total, speed="")
+        if live is not None:
+            live.show = lambda text: bar.update(task, description=f"{verb} ({text})")
         for result in results:
             counts[result.status] += 1
             if as_json:

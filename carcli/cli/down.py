@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carcli.cli.common import (
+    INTERRUPTED,
     Device,
+    Interrupt,
     Json,
+    Live,
     Overwrite,
     PngLevel,
     Precision,
@@ -20,6 +24,9 @@ from carcli.cli.common import (
     prepare,
     report,
 )
+
+if TYPE_CHECKING:
+    from carcli.batch import Result
 
 
 def down(
@@ -36,6 +43,9 @@ def down(
     refine_lr_weight: Annotated[float, typer.Option(min=0, help="Hold the LR image near the unrefined one; 0.1 is much.")] = 0.0,
     refine_epsilon: Annotated[float, typer.Option(help="hcd: radius of the ball of changes.")] = 0.3,
     refine_alpha: Annotated[float, typer.Option(help="hcd: length of a step.")] = 20 / 255,
+    refine_keep: Annotated[
+        bool, typer.Option("--refine-keep", help="On Ctrl-C, write the image at hand as good as it has got, then stop.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="hcd: of its random start.")] = 0,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
@@ -56,9 +66,32 @@ def down(
 
     jobs = prepare(inputs, output, recursive)
     note_precision(device, precision)
-    settings = None
+    settings, interrupt, live = None, None, Live()
     if refine:
         settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
-    work = partial(batch.downscale, load(model, scale, device, precision), tile=tile, refinement=settings)
+        interrupt = Interrupt() if refine_keep else None
+
+    def observe(done: float, gain: float) -> bool:
+        live.show(f"refining, {done:.0%}, {gain:+.2f} dB")
+        return interrupt is not None and interrupt.asked
+
+    rescaler = load(model, scale, device, precision)
+    work = partial(batch.downscale, rescaler, tile=tile, refinement=settings, observe=observe)
     results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
-    report(results, len(jobs), "down", as_json, quiet)
+    if interrupt is None:
+        report(results, len(jobs), "down", as_json, quiet, live)
+        return
+    try:
+        report(_until(results, interrupt), len(jobs), "down", as_json, quiet, live)
+    finally:
+        interrupt.restore()
+    if interrupt.asked:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _until(results: Iterable[Result], interrupt: Interrupt) -> Iterator[Result]:
+    """Results up to the one that an interrupt fell into."""
+    for result in results:
+        yield result
+        if interrupt.asked:
+            return

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carcli.cli.common import INTERRUPTED, Json, Quiet, emit, say_error
+from carcli.cli.common import INTERRUPTED, Interrupt, Json, Quiet, emit, say_error
 
 if TYPE_CHECKING:
     from carcli.training.loop import Progress
-
-
-class _Interrupt:
-    """Ctrl-C asks the run to save and stop; a second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.before = signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, self.before)
-
-    def __call__(self) -> bool:
-        return self.asked
 
 
 def _keep_freed_memory() -> None:
@@ -108,7 +91,7 @@ def train(
     def skip(path: Path, reason: str) -> None:
         say_error(f"{path}: left out of training ({reason})")
 
-    interrupt = _Interrupt()
+    interrupt = Interrupt()
     try:
         with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
             task = bar.add_task("decoding", total=1.0)
@@ -126,7 +109,7 @@ def train(
             say_error(f"{output}: {stopped}")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGINT, interrupt.before)
+        interrupt.restore()
     if as_json:
         emit({"event": "done", "checkpoint": str(best)})
     elif not quiet:

@@ -47,8 +47,9 @@ def _machine() -> dict[str, Any]:
 
     import carcli
     from carcli.ops import dispatch
+    from carcli.precision import has_bf16, processor
     from carcli.rescaler import pick_device
-    from carcli.weights import manifest
+    from carcli.weights import manifest, store
 
     device = pick_device("auto")
     path = dispatch.path_for(device)
@@ -57,7 +58,9 @@ def _machine() -> dict[str, Any]:
         "platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "device": str(device), "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
         "resampler": path.name, "resampler_note": path.reason,
-        "checkpoints": [e.id for e in manifest.entries()], "manifest": str(manifest.location()),
+        "bf16": has_bf16(device), "processor": processor(),
+        "checkpoints": [e.id for e in manifest.entries() if store.state(e) != "missing"],
+        "manifest": str(manifest.location()), "store": str(store.data_folder()), "cache": str(store.cache_folder()),
     }  # fmt: skip
 
 

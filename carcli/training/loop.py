@@ -202,7 +202,7 @@ def _train(
         terms.loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip)
         seconds = min(time.monotonic() - began, PAUSE) if world.first else 0.0
-        told = torch.stack([terms.loss.detach(), terms.lr_distance, norm * 0]).double().cpu()
+        told = torch.stack([terms.loss.detach(), terms.lr_distance, norm * 0]).cpu().double()
         told = torch.cat([told / world.size, torch.tensor([seconds, float(stop())], dtype=torch.float64)])
         loss, distance, finite, seconds, stopping = world.total(told).tolist()
         loss += finite  # nothing, or what makes it count as not finite

@@ -243,7 +243,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(home):
                 assert path.read_bytes() == big[path.name]
         subprocess.run(command, env=environment, check=True, timeout=60)
     assert {p.name: p.read_bytes() for p in visible.glob("[!.]*")} == big
-    assert not list((home / "cache" / "partial").glob("*"))
+    assert not list(home.rglob("*.tmp"))
 
 
 def test_several_processes_fetch_at_once_and_every_file_comes_once(home):

@@ -26,6 +26,7 @@ from carcli.training import state as states
 from carcli.training.collapse import Watch
 from carcli.training.objective import Objective
 from carcli.training.recipe import Recipe
+from carcli.training.revive import revive, silent_channels
 from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
 from carcli.weights import checkpoint
@@ -35,6 +36,7 @@ SAVE_EVERY = 60.0  # seconds of stepping
 VALIDATE_EVERY = 150.0  # seconds of stepping, or steps where steps are the budget
 VALIDATION_CROPS, VALIDATION_SIDE = 24, 192
 MOST_ROLLBACKS = 10
+LISTENED = 4  # batches: a channel that is silent on all of them is taken to be silent for good
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,16 @@ def _train(
         images=len(photographs.train), held_out=len(photographs.held_out), init=run.init, taken=taken,
     )  # fmt: skip
 
+    def revive_silent() -> None:
+        silent: dict[str, torch.Tensor] = {}
+        if world.first:
+            with autocast(device, precision):
+                silent = silent_channels(objective, [sampler(counters.step + n) for n in range(LISTENED)])
+        silent = world.from_first(silent)
+        for nets in (objective, average):
+            count = revive(nets, silent, recipe.data.seed + counters.step)
+        log("revival", channels=count)
+
     # budget
     counters = state.counters
     budget = float(run.steps) if run.steps is not None else 60 * run.minutes
@@ -191,6 +203,8 @@ def _train(
     fidelity: Fidelity | None = None
     saved = marked = counters.elapsed
     mark_step, speed, due = counters.step, 0.0, math.floor(done() * validations) + 1
+    if counters.step == 0 and recipe.optimiser.revive:
+        revive_silent()
     while done() < 1:
         began = time.monotonic()
         for group in optimiser.param_groups:
@@ -241,6 +255,8 @@ def _train(
                     hr=round(fidelity.hr, 3), lr=round(fidelity.lr, 3), rate=optimiser.param_groups[0]["lr"],
                     skipped=counters.skipped, rollbacks=counters.rollbacks,
                 )  # fmt: skip
+            if done() < recipe.optimiser.revive:
+                revive_silent()
         if stopping or done() >= 1 or (state.watch.calm and (validated or counters.elapsed - saved >= SAVE_EVERY)):
             save()
             saved = counters.elapsed

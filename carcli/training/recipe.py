@@ -48,6 +48,7 @@ class OptimiserPart:
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.999  # decay a step of the averaged weights
+    revive: float = 0.0  # until this fraction of the run, channels found silent at a validation are drawn anew
     collapse: float = 2.0  # the loss so many times above its running level means going back, at half the rate
 
 

@@ -66,17 +66,22 @@ class Rescaler:
     def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None) -> Pixels:
         return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile)
 
+    @property
+    def to_grey(self) -> bool:
+        """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
+        return getattr(self._down, "channels_out", 3) == 1
+
     def restore(self, lr: Pixels, tile: int | None = None) -> Pixels:
-        """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8."""
+        """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey."""
         return self._run(self._up, lr, False, tile)
 
     def down_picture(self, picture: Picture, tile: int | None = None) -> Picture:
         """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default)."""
         width, height = picture.size
         alpha = picture.alpha
-        if alpha is not None:
+        if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_down, alpha, True, tile)
-        tag = Tag(self.id, self.digest, self.scale, width, height)
+        tag = Tag(self.id, self.digest, self.scale, width, height, grey=self.to_grey and picture.pixels.shape[2] == 1)
         return replace(
             picture, pixels=self._run(self._down, picture.pixels, True, tile), alpha=alpha, tag=tag, tag_error=None, notes=()
         )
@@ -84,7 +89,7 @@ class Rescaler:
     def up_picture(self, picture: Picture, tile: int | None = None) -> Picture:
         """The restored picture, cropped to the size that the tag gives where there is one.
 
-        Raises ``ImageError`` where the tag was made with other weights.
+        Raises ``ImageError`` where the tag was made with other weights, or grey is needed and the picture is not.
         """
         tag = picture.tag
         if tag is not None and (tag.checkpoint, tag.scale) != (self.id, self.scale):
@@ -95,10 +100,14 @@ class Rescaler:
                 "restore it with the carcli or the .safetensors file (--model FILE) that made it, "
                 "or as an ordinary image with --ignore-tag"
             )
+        if self.to_grey and picture.pixels.shape[2] != 1:
+            raise ImageError(f"has three channels; {self.id} restores the colours of grey images")
         width, height = (tag.width, tag.height) if tag else (n * self.scale for n in picture.size)
         pixels = self._run(self._up, picture.pixels, False, tile)[:height, :width]
+        if tag is not None and tag.grey:
+            pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
         alpha = picture.alpha
-        if alpha is not None:
+        if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile)[:height, :width]
         return replace(picture, pixels=pixels, alpha=alpha, tag=None, tag_error=None, notes=())
 

@@ -18,7 +18,7 @@ VERSION = 1
 MAX_LENGTH = 4096  # characters of JSON
 MAX_SIDE = 1 << 20  # pixels; no original is larger
 MAX_SCALE = 128
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(\+[a-z0-9][a-z0-9._-]{0,63}){0,6}")
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 
 
@@ -26,12 +26,13 @@ _DIGEST = re.compile(r"[0-9a-f]{64}|")
 class Tag:
     """How an LR image was made."""
 
-    checkpoint: str  # id
-    digest: str  # SHA-256 of the checkpoint's file, hexadecimal; empty for a family without weights
+    checkpoint: str  # id, or ids joined by + where several work one after another
+    digest: str  # SHA-256 of the checkpoint's file, hexadecimal; empty for a family without weights; of all digests, for several
     scale: int
     width: int  # of the original, pixels, after its orientation was applied
     height: int
     refinement: str | None = None
+    grey: bool = False  # whether the original had one channel, where the LR image does not tell
     version: int = VERSION
 
     @property
@@ -89,6 +90,7 @@ def parse(text: str, lr_size: tuple[int, int]) -> Tag:
         width=_integer(fields, "width", 1, MAX_SIDE),
         height=_integer(fields, "height", 1, MAX_SIDE),
         refinement=refinement,
+        grey=fields.get("grey") is True,
     )
     if tag.lr_size != lr_size:
         raise ImageError(

@@ -8,17 +8,19 @@ tile ends there, and the network pads it just as it would pad the whole image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from carcli.models.cascade import Cascade
 from carcli.models.registry import Network
 from carcli.ops.quantize import to_float, to_uint8
 from carcli.precision import autocast
 
 Pixels = NDArray[np.uint8]
+Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade
 
 
 class Span(NamedTuple):
@@ -57,7 +59,7 @@ def padded(size: int, multiple: int, minimum: int) -> int:
     return -(-max(size, minimum) // multiple) * multiple
 
 
-def _cut(image: Pixels, rows: Span, columns: Span) -> Pixels:
+def _cut(image: Image, rows: Span, columns: Span) -> Image:
     height, width = image.shape[:2]
     inside = image[rows.first : min(rows.last, height), columns.first : min(columns.last, width)]
     if rows.last > height:
@@ -69,41 +71,44 @@ def _cut(image: Pixels, rows: Span, columns: Span) -> Pixels:
     return inside
 
 
-def tiles(image: Pixels, network: Network, tile: int, down: bool) -> Iterator[tuple[Span, Span]]:
-    """Rows and columns of every tile of an image, in input pixels; ``tile`` in LR pixels."""
+def tiles(image: Image, network: Network, tile: int, down: bool) -> Iterator[tuple[Span, Span]]:
+    """Rows and columns of every tile of an image, in input pixels; ``tile`` in LR pixels, and larger where the network must."""
     height, width = (padded(n, network.multiple_of, network.minimum) for n in image.shape[:2])
-    side = tile * network.scale if down else tile
-    if side % network.multiple_of or network.halo % network.multiple_of:
-        raise ValueError(f"a tile of {side} with a halo of {network.halo} is no multiple of {network.multiple_of}")
+    side = padded(tile * network.scale if down else tile, network.multiple_of, 1)
+    if network.halo % network.multiple_of:
+        raise ValueError(f"a halo of {network.halo} is no multiple of {network.multiple_of}")
     for rows in spans(height, side, network.halo):
         for columns in spans(width, side, network.halo):
             yield rows, columns
 
 
+def _channels(network: Network, channels: int) -> tuple[bool, int]:
+    """Whether an image of so many channels is shown as RGB and averaged, and how many the result has."""
+    as_rgb = channels == 1 and getattr(network, "channels_in", 3) == 3
+    return as_rgb, 1 if as_rgb else getattr(network, "channels_out", 3)
+
+
 @torch.no_grad()
-def run(
-    network: Network, image: Pixels, *, down: bool, device: torch.device, precision: str = "fp32", tile: int | None = None
-) -> Pixels:
-    """Run one half of a pair over an image.
-
-    Parameters: ``image`` (H, W, C) uint8; ``tile``, LR pixels a side, the network's own by
-    default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards.
-
-    Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up.
-    """
+def _step(
+    network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int | None, last: bool
+) -> Image:
+    """One network over an image of 8-bit levels or of floats in [0, 1]; the last one's result is rounded to 8 bits."""
     height, width, channels = image.shape
     scale = network.scale
     size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
-    out = np.empty((*size, channels), np.uint8)
+    as_rgb, channels_out = _channels(network, channels)
+    out = np.empty((*size, channels_out), np.uint8 if last else np.float32)
     for rows, columns in tiles(image, network, tile or network.tile, down):
-        cut = _cut(image, rows, columns).transpose(2, 0, 1).copy()  # torch wants it its own
-        x = to_float(torch.from_numpy(cut).to(device))[None]
-        if channels == 1:
+        cut = torch.from_numpy(_cut(image, rows, columns).transpose(2, 0, 1).copy()).to(device)  # torch wants it its own
+        x = (to_float(cut) if cut.dtype == torch.uint8 else cut)[None]
+        if as_rgb:
             x = x.expand(-1, 3, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         with autocast(device, precision):
             y = network(x)
-        result = to_uint8(y.float().mean(1, keepdim=True) if channels == 1 else y)[0]
+        if as_rgb:
+            y = y.float().mean(1, keepdim=True)
+        result = (to_uint8(y) if last else y.float())[0]
 
         def at(n: int) -> int:
             return n // scale if down else n * scale
@@ -114,3 +119,23 @@ def run(
         core = result[:, skip_y : skip_y + bottom - top, skip_x : skip_x + right - left]
         out[top:bottom, left:right] = core.permute(1, 2, 0).cpu().numpy()
     return out
+
+
+def run(
+    network: Network, image: Pixels, *, down: bool, device: torch.device, precision: str = "fp32", tile: int | None = None
+) -> Pixels:
+    """Run one half of a pair over an image.
+
+    Parameters: ``image`` (H, W, C) uint8; ``tile``, LR pixels a side, the network's own by
+    default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
+    networks of a cascade work one after another, each over the whole image in its own tiles, on
+    floats that are rounded in the end only.
+
+    Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up; where the
+    network makes grey of colour or colour of grey, C is what it makes.
+    """
+    steps = network.steps if isinstance(network, Cascade) else [network]
+    made: Image = image
+    for left, step in zip(reversed(range(len(steps))), steps, strict=True):
+        made = _step(step, made, down=down, device=device, precision=precision, tile=tile, last=left == 0)
+    return made

@@ -112,7 +112,7 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
     [
         (["down"], 2, "Missing argument"),
         (["nonsense"], 2, "No such command"),
-        (["down", "x.png", "--scale", "77"], 2, "equal to 4"),
+        (["down", "x.png", "--scale", "777"], 2, "128"),
         (["down", "empty"], 2, "no images in empty"),
         (["down", "gone.jpg"], 1, "gone.jpg: no such file or folder"),
         (["down", "a.png", "-o", "a.jpg"], 2, "name a .png file"),
@@ -120,7 +120,7 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
         (["down", "a.png", "--precision", "fp8"], 2, "unknown precision"),
         (["down", "a.png", "--model", "nonsense"], 3, "unknown model"),
         (["down", "a.png", "--model", "gone.safetensors"], 3, "no such checkpoint file"),
-        (["down", "a.png", "--model", "edsr", "--scale", "3"], 3, "it has 2, 4"),
+        (["down", "a.png", "--model", "edsr", "--scale", "3"], 3, "it has 2, 4 and their products"),
         (["up", "a.png", "--model", "nonsense"], 3, "unknown model"),
         (["down", "a.png", "-o", "a.png/lr"], 3, "cannot write there"),
         (["info", "gone.png"], 1, "gone.png: No such file"),

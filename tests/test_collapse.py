@@ -85,13 +85,13 @@ def test_a_kicked_run_goes_back_and_recovers(tmp_path, monkeypatch):
     made = replace(recipe.parse(TINY, "tiny"), optimiser=recipe.OptimiserPart(rate=2e-3))
     steps, honest = 0, Objective.forward
 
-    def kick(objective, hr):
+    def kick(objective, hr, times):
         nonlocal steps
         steps += 1
         if steps == 150:
             with torch.no_grad():
                 objective.down.tail.bias.add_(3.0)
-        return honest(objective, hr)
+        return honest(objective, hr, times)
 
     monkeypatch.setattr(Objective, "forward", kick)
     seen = []

@@ -185,3 +185,21 @@ def test_bicubic_is_pillows(scale, photo):
     large = np.asarray(Image.fromarray(small).resize((w, h), Image.Resampling.BICUBIC))
     ours = bicubic_up(torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float(), scale)[0].permute(1, 2, 0).numpy()
     assert np.abs(ours.clip(0, 255) - large).max() <= 1.5
+
+
+@pytest.mark.parametrize(("height", "width", "scale"), [(8, 4, 4), (16, 2, 2), (64, 8, 8), (4, 16, 4), (4, 4, 4), (12, 8, 4)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bicubic_is_pillows_however_narrow(height, width, scale, layout, channels):
+    """torch's own is not, where the result is one pixel wide."""
+    from PIL import Image
+
+    hr = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+    ours = bicubic_down(hr.contiguous(memory_format=layout), scale)[0].numpy()
+    for plane, made in zip(hr[0].numpy(), ours, strict=True):
+        pillows = np.asarray(Image.fromarray(plane).resize((width // scale, height // scale), Image.Resampling.BICUBIC))
+        assert np.abs(made - pillows).max() < 1e-6
+    small = torch.from_numpy(ours.copy())[None].contiguous(memory_format=layout)
+    for plane, made in zip(ours, bicubic_up(small, scale)[0].numpy(), strict=True):
+        pillows = np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
+        assert np.abs(made - pillows).max() < 1e-6

@@ -116,6 +116,27 @@ def test_windows_are_as_good_as_the_whole_and_leave_no_seam(bicubic, photo, monk
     assert seams.mean() < 1.15 * error.mean()
 
 
+def test_no_more_than_a_window_is_ever_differentiated(photo, monkeypatch):
+    """What bounds the memory: the largest input of the upscaler while gradients are kept."""
+    pair = load("bicubic", 4, "cpu")
+    monkeypatch.setattr(module, "ALONE", 0)
+    monkeypatch.setattr(module, "CORE", 24)
+    seen = []
+    honest = pair.networks.up.forward
+
+    def spy(lr):
+        if torch.is_grad_enabled():
+            seen.append(lr.shape[2:])
+        return honest(lr)
+
+    monkeypatch.setattr(pair.networks.up, "forward", spy)
+    image = np.tile(photo, (3, 3, 1))[:400, :500]
+    lr = pair.down(image)
+    refine(pair, image, lr, Refinement(1))
+    assert len(seen) == 2 * 5 * 6
+    assert max(max(shape) for shape in seen) <= 24 + 2 * (ANSWERS + pair.networks.up.halo)
+
+
 def test_an_image_that_is_no_multiple_of_the_scale(tad, photo):
     odd = photo[:61, :50]
     lr = tad.down(odd)

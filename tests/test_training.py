@@ -17,6 +17,7 @@ from PIL import Image
 
 from carcli.errors import UsageError, WeightsError
 from carcli.models.resampler_net import ResamplerHeads
+from carcli.ops.quantize import to_float, to_uint8
 from carcli.rescaler import load
 from carcli.training import data, losses, recipe
 from carcli.training.loop import Run, Stopped, rate_at, train
@@ -236,6 +237,7 @@ def test_patches_are_pieces_of_the_images_in_all_eight_positions():
         (TINY + "[optimiser]\nrte = 1", "unknown key 'rte'"),
         (TINY + "[optimiser]\nrate = 'fast'", "rate must be a number"),
         (TINY.replace("[loss]", "[loss]\nrounding = 'hard'"), "rounding must be one of straight-through, soft, none"),
+        (TINY.replace("[data]", "recursion = [0, 1]\n[data]"), "recursion must be a list of whole numbers from 1"),
         (TINY + "[optimiser\n", "recipe x"),
     ],
 )
@@ -248,7 +250,7 @@ def test_a_recipe_that_is_wrong_names_the_key(text, message):
 def test_every_recipe_of_the_package_starts(name, tmp_path):
     made = recipe.load(name)
     assert len(recipe.purpose(name)) > 20
-    small = replace(made, data=replace(made.data, batch=1, patch=8))
+    small = replace(made, data=replace(made.data, batch=1, patch=max(8, 2 ** (max(made.model.recursion) - 1))))
     if name == "edsr-full-x4":  # as wide as it is, but 30 blocks fewer
         small = replace(small, model=replace(made.model, up={**made.model.up, "blocks": 2}))
     init = f"edsr-base-x{made.model.scale}" if made.model.freeze != "none" else None
@@ -266,6 +268,25 @@ def test_two_minutes_of_every_recipe_learn(name, tmp_path):
     validations = [p.fidelity.hr for p in seen if p.validated]
     assert validations[-1] > validations[0]
     assert seen[-1].rollbacks == 0
+
+
+def test_recursion_applies_the_pair_so_often_and_rounds_once():
+    two = replace(recipe.parse(TINY, "tiny"), model=replace(tiny().model, recursion=(1, 2)))
+    torch.manual_seed(0)
+    pair = load("tad-x2", None, "cpu").networks
+    objective = Objective(pair, replace(two, loss=recipe.LossPart(out_of_range=0)))
+    hr = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        once, twice = (float(objective(hr, times).loss) for times in (1, 2))
+        lr = to_float(to_uint8(pair.down(pair.down(hr))))
+        assert twice == pytest.approx(float((pair.up(pair.up(lr)) - hr).abs().mean()), rel=1e-4)
+    assert twice > once
+
+
+def test_patches_must_be_large_enough_for_the_deepest_recursion(folder, tmp_path):
+    deep = replace(tiny(), model=replace(tiny().model, recursion=(1, 5)))
+    with pytest.raises(UsageError, match="patches of 16 pixels cannot be made 32 times smaller"):
+        train(deep, [folder], Run(tmp_path / "run", 1, steps=1))
 
 
 def test_every_knob_of_a_recipe_is_explained():

@@ -38,9 +38,11 @@ def test_a_checkpoint_describes_itself_and_comes_back(tiny):
     assert load(choose(str(path), None)).up.scale == 2
 
 
-def test_a_checkpoint_of_another_scale_is_refused(tiny):
-    with pytest.raises(WeightsError, match="is for scale 2, not 4"):
-        choose(str(tiny[0]), 4)
+def test_a_checkpoint_serves_the_powers_of_its_scale_and_no_other(tiny):
+    assert len(choose(str(tiny[0]), 8).steps) == 3
+    for scale in (1, 3, 6):
+        with pytest.raises(WeightsError, match=f"is for scale 2, or 4, 8… by being applied again and again; not for {scale}"):
+            choose(str(tiny[0]), scale)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from carcli.images import Picture, Pixels
 from carcli.refine import Refinement, down_refined
 from carcli.rescaler import Rescaler
 
+WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -33,7 +35,7 @@ class Measured:
     psnr_y: float  # dB
     ssim_y: float
     psnr_rgb: float  # dB
-    lr_psnr_y: float  # dB, LR against the bicubic LR; infinite for bicubic itself
+    lr_psnr_y: float  # dB, LR against the bicubic LR, or the luma where it is grey; infinite for bicubic itself
     lr_psnr_rgb: float  # the same over all channels: what is hidden in colour shows here
     lr_bpp: float  # bits per LR pixel as PNG
     lr_bpp_webp: float  # as lossless WebP
@@ -56,17 +58,22 @@ class Shown:
 Keep = Callable[[Measured, Shown], None]
 
 
+def _luma(pixels: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
+
+
 def _rgb(picture: Picture) -> Pixels:
     return np.broadcast_to(picture.pixels, (*picture.pixels.shape[:2], 3))
 
 
 def measure(
     picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: str, image: str,
-    hr_bytes: int = 0, keep: Keep | None = None, refinement: Refinement | None = None,
+    hr_bytes: int = 0, keep: Keep | None = None, refinement: Refinement | None = None, widest_border: int = WIDEST_BORDER,
 ) -> Measured:  # fmt: skip
-    """One image, cropped to a multiple of the scale, through one pair, its LR refined or as it is."""
+    """One image, cropped to a multiple of the scale where it is as large, through one pair, its LR refined or as it is."""
     scale = rescaler.scale
-    width, height = (n // scale * scale for n in picture.size)
+    width, height = (n // scale * scale or n for n in picture.size)
+    border = min(scale, widest_border)
     hr = Picture(_rgb(picture)[:height, :width])
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
@@ -79,16 +86,16 @@ def measure(
     sr = rescaler.up_picture(lr)
     end = time.perf_counter()
     taken = memory.peak(rescaler.device)
-    reference = _rgb(bicubic.down_picture(hr))
+    reference = _rgb(Picture(_luma(hr.pixels)) if rescaler.to_grey else bicubic.down_picture(hr))
     plain, webp = io.BytesIO(), io.BytesIO()  # the file's pixels alone: without the tag
     images.encode(Picture(made.pixels), plain)
     Image.fromarray(np.ascontiguousarray(_rgb(made))).save(webp, "webp", lossless=True)
     pixels = made.size[0] * made.size[1]
     found = Measured(
         dataset, name(rescaler, refinement), scale, image,
-        metrics.psnr_y(hr.pixels, sr.pixels, scale),
-        metrics.ssim_y(hr.pixels, sr.pixels, scale),
-        metrics.psnr_rgb(hr.pixels, sr.pixels, scale),
+        metrics.psnr_y(hr.pixels, sr.pixels, border),
+        metrics.ssim_y(hr.pixels, sr.pixels, border),
+        metrics.psnr_rgb(hr.pixels, sr.pixels, border),
         metrics.psnr_y(reference, _rgb(lr), 0),
         metrics.psnr_rgb(reference, _rgb(lr), 0),
         8 * len(plain.getvalue()) / pixels, 8 * len(webp.getvalue()) / pixels,
@@ -130,6 +137,7 @@ def compare(
     bicubic: Rescaler,
     keep: Keep | None = None,
     refinements: Sequence[Refinement | None] = (None,),
+    widest_border: int = WIDEST_BORDER,
 ) -> Iterator[Measured]:
     """Every image with every pair and refinement, each mean after its images. Raises ``ImageError`` that names the file."""
     for rescaler in rescalers:
@@ -137,7 +145,7 @@ def compare(
             rows = []
             for path in dataset.files:
                 size = path.stat().st_size
-                row = measure(_read(path), rescaler, bicubic, dataset.name, path.name, size, keep, refinement)
+                row = measure(_read(path), rescaler, bicubic, dataset.name, path.name, size, keep, refinement, widest_border)
                 rows.append(row)
                 yield row
             yield mean(rows)

@@ -14,13 +14,14 @@ CAR, IRN = "CAR & EDSR, released", "IRN"  # what ours are compared with
 
 @dataclass(frozen=True)
 class Published:
-    """One published row: PSNR in dB and SSIM on Y."""
+    """One published row: PSNR in dB and SSIM on Y, or PSNR over RGB."""
 
     name: str
-    psnr_y: float
+    psnr_y: float | None
     ssim_y: float | None
     parameters: float | None
     source: str
+    psnr_rgb: float | None = None
 
 
 @lru_cache(maxsize=1)
@@ -34,10 +35,16 @@ def rows(dataset: str, scale: int) -> tuple[Published, ...]:
     if dataset not in table["datasets"]:
         return ()
     at = table["datasets"].index(dataset)
-    return tuple(
-        Published(name, row["psnr"][at], row["ssim"][at] if "ssim" in row else None, row.get("parameters"), row["source"])
+
+    def figure(row: dict[str, Any], name: str) -> float | None:
+        value = row[name][at] if name in row else None
+        return value or None  # 0 stands where nothing is published
+
+    found = (
+        Published(name, figure(row, "psnr"), figure(row, "ssim"), row.get("parameters"), row["source"], figure(row, "psnr_rgb"))
         for name, row in table.get(f"x{scale}", {}).items()
     )
+    return tuple(row for row in found if row.psnr_y is not None or row.psnr_rgb is not None)
 
 
 def ahead(psnr_y: float, dataset: str, scale: int, name: str) -> float | None:

@@ -58,29 +58,32 @@ def _ticks(low: float, high: float) -> list[float]:
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _chart(points: Sequence[tuple[str, float, float]], lines: Sequence[tuple[str, float]], title: str, label: str) -> str:
-    """A scatter plot as SVG: named points (cost, dB), and published figures as lines across."""
+def _chart(
+    points: Sequence[tuple[str, float, float]], lines: Sequence[tuple[str, float]], title: str, label: str, near_zero: bool = True
+) -> str:
+    """A scatter plot as SVG: named points (cost, dB), and published figures as lines across; costs from zero or the least on."""
     width, height, left, bottom = 560, 340, 52, 44
     xs, ys = [p[1] for p in points], [p[2] for p in points] + [y for _, y in lines]
     low, high = math.floor(min(ys) - 0.5), math.ceil(max(ys) + 0.5)
-    most = max(xs) * 1.15 or 1.0
+    least = 0.0 if near_zero else math.floor(min(xs) - 0.5)
+    most = max(xs) * 1.15 or 1.0 if near_zero else math.ceil(max(xs) + 0.5)
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return left + (width - left - 10) * x / most, 24 + (height - 24 - bottom) * (high - y) / (high - low)
+        return left + (width - left - 10) * (x - least) / (most - least), 24 + (height - 24 - bottom) * (high - y) / (high - low)
 
     out = [f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{html.escape(title)}">']
     out.append(f'<text x="{left}" y="14" font-weight="600">{html.escape(title)}</text>')
     for y in _ticks(low, high):
-        px, py = at(0, y)
+        px, py = at(least, y)
         out.append(f'<line x1="{px}" x2="{width - 10}" y1="{py:.1f}" y2="{py:.1f}" stroke="currentColor" opacity=".12"/>')
         out.append(f'<text x="{left - 6}" y="{py + 4:.1f}" text-anchor="end">{y:g}</text>')
-    for x in _ticks(0, most):
+    for x in _ticks(least, most):
         px, py = at(x, low)
         out.append(f'<text x="{px:.1f}" y="{py + 16:.1f}" text-anchor="middle">{x:g}</text>')
     out.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">{html.escape(label)}</text>')
     taken: list[float] = []
     for name, y in sorted(lines, key=lambda one: -one[1]):
-        px, py = at(0, y)
+        px, py = at(least, y)
         across = f'x1="{px}" x2="{width - 10}" y1="{py:.1f}" y2="{py:.1f}"'
         out.append(f'<line {across} stroke="currentColor" stroke-dasharray="4 4" opacity=".5"/>')
         if all(abs(py - other) > 12 for other in taken):
@@ -99,7 +102,9 @@ def _charts(made: Sequence[Row]) -> str:
     for dataset, scale in dict.fromkeys((row["dataset"], row["scale"]) for row in made):
         group = [row for row in made if (row["dataset"], row["scale"]) == (dataset, scale)]
         ours = [row for row in group if not row["published"]]
-        lines = [(row["model"].removeprefix("published: "), row["psnr_y"]) for row in group if row["published"]]
+        lines = [
+            (row["model"].removeprefix("published: "), row["psnr_y"]) for row in group if row["published"] and "psnr_y" in row
+        ]
         shown = [row for row in ours if math.isfinite(row["psnr_y"])]
         if not shown:
             continue
@@ -107,6 +112,10 @@ def _charts(made: Sequence[Row]) -> str:
         sizes = [(row["model"], row["lr_bytes"] / 1000, row["psnr_y"]) for row in shown]
         charts.append(_chart(seconds, lines, f"{dataset} x{scale}: PSNR-Y, dB", "seconds an image, down and up"))
         charts.append(_chart(sizes, lines, f"{dataset} x{scale}: PSNR-Y, dB", "kB an LR image, PNG"))
+        likeness = [(row["model"], row["lr_psnr_rgb"], row["psnr_y"]) for row in shown if math.isfinite(row["lr_psnr_rgb"])]
+        if len(likeness) > 1:  # the TAD paper's figure 4
+            label = "LR PSNR against bicubic, RGB, dB"
+            charts.append(_chart(likeness, lines, f"{dataset} x{scale}: PSNR-Y, dB", label, near_zero=False))
     return "".join(charts)
 
 

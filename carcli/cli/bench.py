@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from carcli.rescaler import Rescaler
 
 
+class Protocol(str, Enum):
+    """What is compared, and how."""
+
+    sr = "sr"
+    tad = "tad"
+
+
 class Format(str, Enum):
     """How the table is printed."""
 
@@ -111,13 +118,17 @@ def bench(
         typer.Option(help="set5, set14, bsd100, urban100 (fetched where missing), or a folder of HR images; repeatable."),
     ],
     scale: Annotated[
-        list[int] | None, typer.Option(min=2, max=4, help="2, 4 (classical: 3 too); repeatable. Default: 4.")
+        list[int] | None,
+        typer.Option(min=1, max=128, help="2, 4, 8, …, 128 (classical: any); 1: colour from grey; repeatable. Default: 4."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.")
     ] = "edsr,tad,bicubic",
     refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = "",
     refine_method: Annotated[str, typer.Option(help="fast or hcd.")] = "fast",
+    protocol: Annotated[
+        Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
+    ] = Protocol.sr,
     form: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
     save: Annotated[Path | None, typer.Option(help="Write every LR and SR image into this folder.", show_default=False)] = None,
     report: Annotated[
@@ -145,7 +156,7 @@ def bench(
     from rich.progress import Progress
 
     from carcli.bench import table
-    from carcli.bench.compare import compare
+    from carcli.bench.compare import WIDEST_BORDER, compare
     from carcli.bench.datasets import find
     from carcli.bench.report import Report
     from carcli.errors import UsageError, WeightsError
@@ -181,6 +192,8 @@ def bench(
             one(measured, shown)
 
     means: list[Measured] = []
+    tad = protocol is Protocol.tad
+    border = 0 if tad else WIDEST_BORDER
     total = len(refinements) * sum(len(one.files) for one in sets) * sum(len(group) for group in rescalers.values())
     console = Console(stderr=True)
     try:
@@ -188,7 +201,7 @@ def bench(
             task = bar.add_task("measuring", total=total)
             for one in sets:
                 for at, group in rescalers.items():
-                    for row in compare(one, group, load("bicubic", at, device), keep if keeps else None, refinements):
+                    for row in compare(one, group, load("bicubic", at, device), keep if keeps else None, refinements, border):
                         if row.image is None:
                             means.append(row)
                         else:
@@ -211,6 +224,7 @@ def bench(
         return
     if form is Format.table:
         out = Console() if Console().is_terminal else Console(width=200)
-        out.print(table.rich(made, out.width))
+        out.print(table.rich(made, out.width, tad))
     else:
-        print({Format.md: table.markdown, Format.csv: table.comma_separated, Format.json: table.as_json}[form](made))
+        shown = {Format.csv: table.comma_separated, Format.json: table.as_json}
+        print(table.markdown(made, tad) if form is Format.md else shown[form](made))

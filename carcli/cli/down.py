@@ -33,8 +33,18 @@ def down(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
     ],
-    scale: Annotated[int, typer.Option(min=2, max=4, help="How many times smaller: 2 or 4 (bicubic: 3 too).")] = 4,
-    model: Annotated[str, typer.Option(help="A family, a checkpoint, or a .safetensors file.")] = "edsr",
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=128, help="How many times smaller: 2, 4, 8, … 128 (classical: any). Default: 4, or the checkpoint's."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A family, a checkpoint, or a .safetensors file. Default: edsr.", show_default=False)
+    ] = None,
+    to_grey: Annotated[
+        bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path("lr"),
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
@@ -61,6 +71,7 @@ def down(
     from typing import cast
 
     from carcli import batch
+    from carcli.errors import UsageError
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
@@ -75,7 +86,12 @@ def down(
         live.show(f"refining, {done:.0%}, {gain:+.2f} dB")
         return interrupt is not None and interrupt.asked
 
-    rescaler = load(model, scale, device, precision)
+    if to_grey and scale is not None:
+        raise UsageError("--to-grey keeps the size; leave --scale out")
+    rescaler = load(model or ("tad" if to_grey else "edsr"), 1 if to_grey else scale, device, precision)
+    if rescaler.to_grey != to_grey:
+        how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"
+        raise UsageError(f"{rescaler.id} {how}")
     work = partial(batch.downscale, rescaler, tile=tile, refinement=settings, observe=observe)
     results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
     if interrupt is None:

@@ -51,6 +51,9 @@ def train(
         str | None, typer.Option(help="Start from a checkpoint's weights: family, id or .safetensors file.", show_default=False)
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Peak learning rate instead of the recipe's.")] = None,
+    lr_guidance: Annotated[
+        float | None, typer.Option(min=0, help="Weight of the LR's likeness to a thumbnail instead of the recipe's.")
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the step first: slow to start, faster on a GPU.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and what they are for.")] = False,
@@ -58,7 +61,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a matched pair on folders of photographs; the best checkpoint works with --model."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -81,6 +84,9 @@ def train(
     allow_large_images()
     _keep_freed_memory()
     chosen = recipes.load(recipe)
+    if lr_guidance is not None:
+        loss = replace(chosen.loss, lr_guidance=lr_guidance)
+        chosen = replace(chosen, name=f"{chosen.name}-guidance-{lr_guidance:g}", loss=loss)
     run = loop.Run(
         output, minutes or chosen.minutes, steps, str(pick_device(device)), resume, init,
         learning_rate=rate, compile=compiled,

@@ -27,7 +27,9 @@ def up(
     model: Annotated[
         str | None, typer.Option(help="Only this family or checkpoint. Default: what the image's tag says, else edsr.")
     ] = None,
-    scale: Annotated[int | None, typer.Option(min=2, max=4, help="For images without a tag. Default: 4.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path("sr"),
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
     recursive: Recursive = False,

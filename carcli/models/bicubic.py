@@ -11,12 +11,12 @@ class BicubicDown(nn.Module):
     """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), not clamped."""
 
     minimum = 1
-    tile = 512
 
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = self.multiple_of = scale
         self.halo = 3 * scale  # the kernel is two LR pixels wide each way
+        self.tile = max(8, min(512, 2048 // scale))
 
     def forward(self, hr: Tensor) -> Tensor:
         return bicubic_down(hr, self.scale)
@@ -27,12 +27,12 @@ class BicubicUp(nn.Module):
 
     multiple_of = 1
     minimum = 1
-    tile = 512
     halo = 3
 
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
+        self.tile = max(8, min(512, 2048 // scale))
 
     def forward(self, lr: Tensor) -> Tensor:
         return bicubic_up(lr, self.scale)

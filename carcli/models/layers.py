@@ -57,9 +57,22 @@ def start_small(blocks: nn.Module, factor: float = 0.1) -> None:
 
 def bicubic_down(hr: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic (a = -0.5, as Pillow's), (B, C, s·h, s·w) → (B, C, h, w), float32, not clamped."""
-    return F.interpolate(hr.float(), scale_factor=1 / scale, mode="bicubic", antialias=True)
+    hr = hr.float()
+    if hr.shape[3] == scale:  # one pixel wide: torch (2.13) takes its first pass's result for another layout, and is wrong
+        turned = hr.transpose(2, 3).contiguous()
+        return F.interpolate(turned, scale_factor=1 / scale, mode="bicubic", antialias=True).transpose(2, 3)
+    return F.interpolate(hr, scale_factor=1 / scale, mode="bicubic", antialias=True)
 
 
 def bicubic_up(lr: Tensor, scale: int) -> Tensor:
     """Bicubic enlargement (a = -0.5, as Pillow's), (B, C, h, w) → (B, C, s·h, s·w), float32, not clamped."""
     return F.interpolate(lr.float(), scale_factor=scale, mode="bicubic", antialias=True)
+
+
+LUMA = (0.299, 0.587, 0.114)  # BT.601, full range: what the word grey means to Pillow and JPEG
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(B, 3, h, w) → (B, 1, h, w), float32."""
+    weights = torch.tensor(LUMA, device=rgb.device).view(1, 3, 1, 1)
+    return (rgb.float() * weights).sum(1, keepdim=True)

@@ -3,7 +3,7 @@
 What tiling and batching need to know of a network it says itself, as attributes of the module:
 ``scale``; ``multiple_of`` and ``minimum``, the sizes it takes, in its own input's pixels;
 ``halo``, the input pixels around a tile that the tile's result depends on; ``tile``, the side
-of the default tile in LR pixels.
+of the default tile in LR pixels; ``channels_in`` and ``channels_out`` where they are not 3.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from carcli.models.resampler_net import (
     ResamplerConfig,
     ResamplerNet,
 )
-from carcli.models.tad import TadConfig, TadEncoder
+from carcli.models.tad import GreyConfig, GreyDecoder, GreyEncoder, PaperConfig, PaperEncoder, TadConfig, TadEncoder
 
 Architecture = Mapping[str, Any]
 Config = TypeVar("Config")
@@ -86,7 +86,19 @@ def _edsr(scale: int, architecture: Architecture) -> Pair:
 
 
 def _tad(scale: int, architecture: Architecture) -> Pair:
-    return Pair(TadEncoder(configure(TadConfig, architecture.get("down", {}), scale)), _upscaler(scale, architecture))
+    arguments = dict(architecture.get("down", {}))
+    kind = arguments.pop("net", "base")
+    if kind == "grey":
+        up = GreyDecoder(configure(GreyConfig, architecture.get("up", {}), scale))
+        return Pair(GreyEncoder(configure(GreyConfig, arguments, scale)), up)
+    down: TadEncoder | PaperEncoder
+    if kind == "paper":
+        down = PaperEncoder(configure(PaperConfig, arguments, scale))
+    elif kind == "base":
+        down = TadEncoder(configure(TadConfig, arguments, scale))
+    else:
+        raise WeightsError(f"unknown encoder {kind!r} (known: base, grey, paper)")
+    return Pair(down, _upscaler(scale, architecture))
 
 
 def _bicubic(scale: int, architecture: Architecture) -> Pair:

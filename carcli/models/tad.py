@@ -1,7 +1,10 @@
 """Task-aware downscaling (Kim et al., ECCV 2018): an encoder that adds what a decoder needs to the bicubic LR.
 
-The paper's principle in networks of our own size: everything happens at LR resolution, between
-one pixel-unshuffle and one pixel-shuffle, and the decoder (the paper's TAU) has EDSR's body.
+``TadEncoder`` is the paper's principle in a network of our own size: everything happens at LR
+resolution, after one pixel-unshuffle, and the decoder (the paper's TAU) has EDSR's body.
+``PaperEncoder`` is the paper's own x2 network; its decoder is an EDSR of three blocks of 64
+features with the progressive tail. ``GreyEncoder`` and ``GreyDecoder`` turn the principle to
+colour: the size stays, and one channel holds what restores three.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from carcli.models.layers import ResidualBlock, bicubic_down, start_small
+from carcli.models.layers import ResidualBlock, autocast_like, bicubic_down, luma, start_small
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class TadConfig:
     scale: int
     features: int = 64
     blocks: int = 6
+    guided: bool = True  # the bicubic LR is added; else the LR is predicted directly, as the paper's recursion does
 
 
 class TadEncoder(nn.Module):
@@ -38,9 +42,7 @@ class TadEncoder(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
         self.tail = nn.Conv2d(f, 3, 3, padding=1)
         start_small(self.body)
-        with torch.no_grad():
-            self.tail.weight.mul_(0.1)
-            cast(Tensor, self.tail.bias).zero_()
+        _start_at_zero(self.tail)
 
     @property
     def halo(self) -> int:
@@ -49,4 +51,125 @@ class TadEncoder(nn.Module):
 
     def forward(self, hr: Tensor) -> Tensor:
         x = self.head(self.unshuffle(hr - 0.5))
-        return bicubic_down(hr, self.scale) + cast(Tensor, self.tail(x + self.body(x))).float()
+        residual = cast(Tensor, self.tail(x + self.body(x))).float()
+        return residual + (bicubic_down(hr, self.scale) if self.config.guided else 0.5)
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    scale: int
+    features: int = 64
+    blocks: int = 3
+    guided: bool = True
+
+
+class PaperEncoder(nn.Module):
+    """The paper's x2 encoder, ten convolutions: HR (B, 3, 2h, 2w) in [0, 1] → LR (B, 3, h, w), not clamped."""
+
+    multiple_of = 2
+    minimum = 2
+    tile = 192
+
+    def __init__(self, config: PaperConfig) -> None:
+        super().__init__()
+        if config.scale != 2:
+            raise ValueError(f"the TAD paper's encoder halves; scale {config.scale} is it again and again (--scale)")
+        f = config.features
+        self.config, self.scale = config, 2
+        self.head = nn.Conv2d(3, f, 3, padding=1)
+        self.shrink = nn.Sequential(nn.Conv2d(f, f // 4, 3, padding=1), nn.PixelUnshuffle(2))
+        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
+        self.tail = nn.Conv2d(f, 3, 3, padding=1)
+        _start_at_zero(self.tail)
+
+    @property
+    def halo(self) -> int:
+        """HR pixels: two for the first two convolutions, and two for each of the others."""
+        return 2 + 2 * (2 * self.config.blocks + 2)
+
+    def forward(self, hr: Tensor) -> Tensor:
+        x = self.shrink(self.head(hr - 0.5))
+        residual = cast(Tensor, self.tail(x + self.body(x))).float()
+        return residual + (bicubic_down(hr, 2) if self.config.guided else 0.5)
+
+
+@dataclass(frozen=True)
+class GreyConfig:
+    scale: int
+    features: int = 64
+    blocks: int = 6
+    cell: int = 2  # pixels a side that the network sees as one: 1 as in the paper, 2 is four times as fast
+
+
+def _check(config: GreyConfig) -> None:
+    if config.scale != 1:
+        raise ValueError(f"grey keeps the size: its scale is 1, not {config.scale}")
+
+
+class GreyEncoder(nn.Module):
+    """RGB (B, 3, h, w) in [0, 1] → grey (B, 1, h, w): luma (BT.601) plus a learned residual, not clamped."""
+
+    minimum = 1
+    tile = 512
+    scale = 1
+    channels_out = 1
+
+    def __init__(self, config: GreyConfig) -> None:
+        super().__init__()
+        _check(config)
+        f, cell = config.features, config.cell
+        self.config, self.multiple_of = config, cell
+        self.unshuffle, self.shuffle = nn.PixelUnshuffle(cell), nn.PixelShuffle(cell)
+        self.head = nn.Conv2d(3 * cell**2, f, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
+        self.tail = nn.Conv2d(f, cell**2, 3, padding=1)
+        start_small(self.body)
+        _start_at_zero(self.tail)
+
+    @property
+    def halo(self) -> int:
+        """Pixels: every convolution reaches one cell."""
+        return (2 * self.config.blocks + 3) * self.config.cell
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        x = self.head(self.unshuffle(rgb - 0.5))
+        return luma(rgb) + cast(Tensor, self.shuffle(self.tail(x + self.body(x)).float()))
+
+
+class GreyDecoder(nn.Module):
+    """Grey (B, 1, h, w) in [0, 1] → RGB (B, 3, h, w), the grey itself plus a learned residual, not clamped."""
+
+    minimum = 1
+    tile = 512
+    scale = 1
+    channels_in = 1
+
+    def __init__(self, config: GreyConfig) -> None:
+        super().__init__()
+        _check(config)
+        f, cell = config.features, config.cell
+        self.config, self.multiple_of = config, cell
+        self.unshuffle, self.shuffle = nn.PixelUnshuffle(cell), nn.PixelShuffle(cell)
+        self.head = nn.Conv2d(cell**2, f, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
+        self.tail = nn.Conv2d(f, 3 * cell**2, 3, padding=1)
+        start_small(self.body)
+        _start_at_zero(self.tail)
+
+    @property
+    def halo(self) -> int:
+        """Pixels: every convolution reaches one cell."""
+        return (2 * self.config.blocks + 3) * self.config.cell
+
+    def forward(self, grey: Tensor) -> Tensor:
+        with torch.autocast(grey.device.type, enabled=False):  # half precision would blur single levels
+            x = self.head(self.unshuffle(grey.float() - 0.5))
+        x = autocast_like(x)
+        return grey.float() + cast(Tensor, self.shuffle(self.tail(x + self.body(x)).float()))
+
+
+def _start_at_zero(tail: nn.Conv2d) -> None:
+    """A residual that begins small: a fresh encoder's LR is close to what it adds to."""
+    with torch.no_grad():
+        tail.weight.mul_(0.1)
+        cast(Tensor, tail.bias).zero_()

@@ -137,7 +137,13 @@ def _train(
     photographs = data.load(sources, recipe.data.patch * scale)
     for path, reason in photographs.skipped if world.first else ():
         skip(path, reason)
-    crops = data.validation_crops(photographs.held_out, VALIDATION_SIDE, VALIDATION_CROPS, max(8, scale))
+    recursion = recipe.model.recursion
+    deepest = scale ** max(recursion)
+    if recipe.data.patch * scale % deepest:
+        raise UsageError(
+            f"recipe {recipe.name}: patches of {recipe.data.patch * scale} pixels cannot be made {deepest} times smaller"
+        )
+    crops = data.validation_crops(photographs.held_out, VALIDATION_SIDE, VALIDATION_CROPS, max(8, deepest))
     sampler = data.PatchSampler(photographs.train, recipe.data.patch * scale, recipe.data.batch, recipe.data.seed, device)
 
     # networks
@@ -211,7 +217,7 @@ def _train(
             group["lr"] = peak * counters.pace * rate_at(done(), recipe)
         hr = sampler(counters.step, world.rank, world.size)
         with autocast(device, precision):
-            terms = step_of(hr)
+            terms = step_of(hr, recursion[counters.step % len(recursion)])
         optimiser.zero_grad(set_to_none=True)
         terms.loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip)
@@ -246,7 +252,7 @@ def _train(
         if validated:
             due = math.floor(done() * validations) + 1
             if world.first:
-                fidelity = validate(average["down"], average["up"], crops, scale, device)
+                fidelity = validate(average["down"], average["up"], crops, scale, device, recursion)
                 if fidelity.hr > counters.best:
                     counters.best = fidelity.hr
                     checkpoint.write(best_path, description, average["down"], average["up"])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carcli.models.layers import bicubic_down
+from carcli.models.layers import bicubic_down, luma
 from carcli.models.registry import Pair
 from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
 from carcli.ops.quantize import quantize_soft, quantize_ste
@@ -23,6 +23,11 @@ class Terms(NamedTuple):
 
     loss: Tensor
     lr_distance: Tensor
+
+
+def thumbnail(hr: Tensor, scale: int, channels: int) -> Tensor:
+    """What an LR image is meant to look like: bicubic's, or the luma where it has one channel."""
+    return bicubic_down(hr if channels == hr.shape[1] else luma(hr), scale)
 
 
 class Objective(nn.Module):
@@ -51,14 +56,20 @@ class Objective(nn.Module):
         distance, tv = losses.offset_regularisers(heads, down.scale, down.net.heads)
         return lr.float(), weights.offset_distance * distance + weights.partial_tv * tv
 
-    def forward(self, hr: Tensor) -> Terms:
-        """HR (B, 3, s·h, s·w) float32 in [0, 1] → the terms of its loss."""
+    def forward(self, hr: Tensor, times: int = 1) -> Terms:
+        """HR (B, 3, s·h, s·w) float32 in [0, 1] → the terms of its loss.
+
+        The pair is applied ``times`` times, without rounding between: ``s`` is then its scale to that power.
+        """
         weights = self.recipe.loss
         with torch.no_grad() if self.frozen == "down" else nullcontext():
             lr, total = self._downscale(hr)
-        rounded = {"straight-through": quantize_ste, "soft": quantize_soft, "none": lambda x: x}[weights.rounding](lr)
-        sr = self.up(rounded).float()
-        distance = F.l1_loss(lr, bicubic_down(hr, self.recipe.model.scale))
+            for _ in range(times - 1):
+                lr = self.down(lr).float()
+        sr = {"straight-through": quantize_ste, "soft": quantize_soft, "none": lambda x: x}[weights.rounding](lr)
+        for _ in range(times):
+            sr = self.up(sr).float()
+        distance = F.l1_loss(lr, thumbnail(hr, self.recipe.model.scale**times, lr.shape[1]))
         total = total + (F.l1_loss(sr, hr) if weights.reconstruction == "l1" else F.mse_loss(sr, hr))
         total = total + weights.lr_guidance * distance + weights.out_of_range * losses.out_of_range(lr)
         return Terms(total, distance.detach())

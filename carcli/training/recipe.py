@@ -21,6 +21,7 @@ class ModelPart:
     down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
     up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
     freeze: Literal["none", "down", "up"] = "none"  # the half whose weights stay as they are
+    recursion: tuple[int, ...] = (1,)  # how often the pair is applied to itself: one of these a step, in turn
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,21 @@ def _part(kind: type[T], values: Any, where: str) -> T:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r} (known: {', '.join(sorted(known))})")
     hints = get_type_hints(kind)
+    made = dict(values)
     for key, value in values.items():
         if hints[key] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise UsageError(f"{where}: {key} must be a number, not {value!r}")
         if hints[key] is int and (isinstance(value, bool) or not isinstance(value, int)):
             raise UsageError(f"{where}: {key} must be a whole number, not {value!r}")
+        if hints[key] == tuple[int, ...]:
+            if not isinstance(value, list) or not value or not all(type(v) is int and v >= 1 for v in value):
+                raise UsageError(f"{where}: {key} must be a list of whole numbers from 1, not {value!r}")
+            made[key] = tuple(value)
         allowed = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
         if allowed and value not in allowed:
             raise UsageError(f"{where}: {key} must be one of {', '.join(allowed)}, not {value!r}")
     try:
-        return kind(**values)
+        return kind(**made)
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Validation on held-out photographs: what the pair restores, and how far its LR is from bicubic."""
+"""Validation on held-out photographs: what the pair restores, and how far its LR is from an ordinary thumbnail."""
 
 from __future__ import annotations
 
@@ -8,31 +8,46 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from carcli.bench.metrics import psnr_y
-from carcli.models.layers import bicubic_down
+from carcli.bench.metrics import psnr_rgb, psnr_y
+from carcli.images import Pixels
 from carcli.ops.quantize import to_float, to_uint8
+from carcli.training.objective import thumbnail
 
 
 class Fidelity(NamedTuple):
-    """Mean PSNR in dB on Y, after 8-bit rounding of LR and SR."""
+    """Mean PSNR in dB on Y, after 8-bit rounding of LR and SR; over RGB where colour is restored from grey."""
 
     hr: float
     lr: float
 
 
-def _pixels(image: Tensor) -> Tensor:
-    return to_uint8(image)[0].permute(1, 2, 0).cpu()
+def _pixels(levels: Tensor) -> Pixels:
+    """(1, C, h, w) uint8 → (h, w, 3)."""
+    return levels.expand(-1, 3, -1, -1)[0].permute(1, 2, 0).cpu().numpy()
 
 
 @torch.no_grad()
-def validate(down: nn.Module, up: nn.Module, crops: Sequence[Tensor], scale: int, device: torch.device) -> Fidelity:
-    """Restore every crop (1, 3, h, w) and average the PSNR of SR against HR, and of LR against bicubic."""
+def validate(
+    down: nn.Module, up: nn.Module, crops: Sequence[Tensor], scale: int, device: torch.device, recursion: Sequence[int] = (1,)
+) -> Fidelity:
+    """Restore every crop (1, 3, h, w) and average the PSNR of SR against HR, and of LR against an ordinary thumbnail.
+
+    With ``recursion`` the pair is applied so often, and the mean is over all of it.
+    """
     hr_db, lr_db = [], []
     for crop in crops:
         hr = crop.to(device)
-        lr = to_uint8(down(hr))
-        sr = up(to_float(lr))
-        hr_db.append(psnr_y(_pixels(hr).numpy(), _pixels(sr).numpy(), border=scale))
-        reference = to_uint8(bicubic_down(hr, scale))
-        lr_db.append(psnr_y(_pixels(to_float(reference)).numpy(), _pixels(to_float(lr)).numpy(), border=0))
+        for times in recursion:
+            lr = hr
+            for _ in range(times):
+                lr = down(lr).float()
+            levels = to_uint8(lr)
+            sr = to_float(levels)
+            for _ in range(times):
+                sr = up(sr).float()
+            grey = levels.shape[1] == 1
+            original, restored = _pixels(to_uint8(hr)), _pixels(to_uint8(sr))
+            hr_db.append(psnr_rgb(original, restored, scale) if grey else psnr_y(original, restored, scale))
+            reference = to_uint8(thumbnail(hr, scale**times, levels.shape[1]))
+            lr_db.append(psnr_y(_pixels(reference), _pixels(levels), border=0))
     return Fidelity(sum(hr_db) / len(hr_db), sum(lr_db) / len(lr_db))

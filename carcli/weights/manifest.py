@@ -59,6 +59,7 @@ class Entry:
     down: Mapping[str, Any] = field(default_factory=dict)
     up: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()  # addresses of the file, tried in order
+    recursive: bool = False  # trained for being applied again and again
     archive: str = ""  # the archive that it is imported from
     note: str = ""
     card: Card | None = None
@@ -142,8 +143,8 @@ class _Reader:
             if key not in hints:
                 raise self.fail(f"unknown key {key!r} (known: {', '.join(hints)})", header, number, key)
             hint = hints[key]
-            wanted: Any = {str: str, int: int, float: (int, float)}.get(hint)
-            if wanted is not None and (isinstance(value, bool) or not isinstance(value, wanted)):
+            wanted: Any = {str: str, int: int, bool: bool, float: (int, float)}.get(hint)
+            if wanted is not None and (isinstance(value, bool) != (hint is bool) or not isinstance(value, wanted)):
                 raise self.fail(f"{key} is not of type {hint.__name__}", header, number, key)
             if hint == tuple[str, ...]:
                 if not isinstance(value, list) or not all(isinstance(v, str) for v in value):

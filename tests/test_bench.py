@@ -104,6 +104,29 @@ def test_a_narrow_terminal_keeps_the_essential(photo):
     assert {"dataset", "model", "PSNR-Y", "vs CAR"} <= {str(c.header) for c in narrow.columns}
 
 
+def test_the_tad_protocol_compares_whole_images_over_rgb(photo):
+    arguments = ("--dataset", "set", "--scale", 2, "--model", "lanczos", "--protocol", "tad", "--format")
+    heads = [c.strip() for c in bench(*arguments, "md")[1].splitlines()[0].strip("|").split("|")]
+    assert {"PSNR-RGB", "LR-RGB"} <= set(heads)
+    assert not {"PSNR-Y", "SSIM-Y"} & set(heads)
+    (row,) = json.loads(bench(*arguments, "json")[1])
+    pair = load("lanczos", 2)
+    whole = photo[:160, :220]
+    assert row["psnr_rgb"] == pytest.approx(psnr_rgb(whole, pair.up(pair.down(whole)), 0))
+
+
+def test_scales_beyond_any_checkpoint():
+    rows = json.loads(bench("--dataset", "set", "--scale", 16, "--model", "tad,bicubic", "--format", "json")[1])
+    assert [r["scale"] for r in rows] == [16, 16]
+    assert rows[0]["psnr_y"] > rows[1]["psnr_y"] + 1
+
+
+def test_an_image_smaller_than_the_scale_is_measured_whole(photo):
+    pair = load("bicubic", 128, "cpu")
+    found = measure(Picture(photo[:60, :200]), pair, pair, "set", "x.png")
+    assert 5 < found.psnr_y < 40
+
+
 def test_images_are_saved():
     bench("--dataset", "set", "--scale", 4, "--model", "bicubic", "--save", "out")
     lr, sr = (np.asarray(Image.open(f"out/set/bicubic-x4/eyes.{kind}.png")) for kind in ("lr", "sr"))
@@ -111,11 +134,18 @@ def test_images_are_saved():
     assert sr.shape == (160, 220, 3)
 
 
+def test_the_report_draws_fidelity_against_likeness():
+    bench("--dataset", "set", "--scale", 4, "--model", "edsr,tad,bicubic", "--report", "r.html")
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert "LR PSNR against bicubic, RGB, dB" in page
+
+
 def test_the_report_is_one_page_that_needs_nothing_else():
     shutil.copy(PHOTOS / "eyes.png", "set/<b>&.png")
     bench("--dataset", "set", "--scale", 4, "--model", "bicubic,lanczos", "--report", "r.html")
     page = Path("r.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 2  # one model that is not bicubic itself has no trade of likeness to draw
     assert page.count("class=slide") == 4
     assert page.count("data:image/") == 2 * 2 * 4
     assert "&lt;b&gt;&amp;.png" in page

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from carcli.bench.metrics import psnr_y
 from carcli.cli import app as program
 from carcli.images import read
+from carcli.weights.checkpoint import describe
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +250,10 @@ def test_a_pair_of_ones_own_from_training_to_restoring():
         "up = { features = 8, blocks = 1, res_scale = 1.0, tail = 'direct' }\n[data]\npatch = 8\nbatch = 2\n",
         encoding="utf-8",
     )
+    code, out, err = carcli("train", "tiny.toml", PHOTOS, "--steps", 3, "--lr-guidance", 0.25, "-o", "guided")
+    assert code == 0, err
+    assert json.loads(Path("guided/log.jsonl").read_text().splitlines()[0])["recipe"]["loss"]["lr_guidance"] == 0.25
+    assert describe(Path("guided/best.safetensors")).id == "tiny-guidance-0.25"
     code, out, err = carcli("train", "tiny.toml", PHOTOS, "--steps", 3, "-o", "run")
     assert code == 0
     assert "run/best.safetensors" in out

@@ -1,46 +1,23 @@
-"""Many images, one after the other: each output whole or not at all, no failure stops the rest."""
+"""What a batch does to each picture: ``down`` with one pair, ``up`` with whichever pair its tag names."""
 
 from __future__ import annotations
 
 import io
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from carcli import images
+from carcli import images, pipeline
 from carcli.bench import metrics
-from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
-from carcli.files import write_whole
+from carcli.errors import CarcliError, ImageError
 from carcli.images import Picture
+from carcli.journal import Journal
+from carcli.pipeline import Pace, Result, Settings, Work
 from carcli.plan import Job
 from carcli.refine import Observe, Refined, Refinement, down_refined
 from carcli.rescaler import Rescaler, load
 from carcli.weights.choose import BEST
-
-Status = Literal["done", "skipped", "failed"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one image."""
-
-    source: Path
-    target: Path | None
-    status: Status
-    reason: str | None = None  # of a failure or of skipping
-    notes: tuple[str, ...] = ()
-    model: str | None = None
-    input_size: tuple[int, int] | None = None  # width, height
-    output_size: tuple[int, int] | None = None
-    input_bytes: int | None = None
-    output_bytes: int | None = None
-    seconds: float = 0.0
-
-
-Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]
 
 
 def downscale(
@@ -123,40 +100,36 @@ class Upscaler:
         return rescaler.up_picture(picture, self._tile), rescaler.id, ()
 
 
-def _failed(job: Job, reason: str, began: float) -> Result:
-    return Result(job.source, job.target, "failed", reason, seconds=time.monotonic() - began)
+def run(
+    jobs: Iterable[Job],
+    works: Work | Sequence[Work],
+    settings: Settings | None = None,
+    *,
+    journal: Journal | None = None,
+    max_errors: int | None = None,
+    pace: Pace | None = None,
+) -> Iterator[Result]:
+    """Process jobs, note each in the journal, and yield what became of each, in order.
 
+    After ``max_errors`` failures nothing more is begun. ``works``: one for each device.
+    """
+    settings = settings or Settings()
+    errors = 0
 
-def _process(job: Job, work: Work, overwrite: bool, compression: int) -> Result:
-    began = time.monotonic()
-    if job.target is None:
-        return _failed(job, job.obstacle or "has no target", began)
-    if not overwrite and job.target.exists():
-        return Result(job.source, job.target, "skipped", "exists already; --overwrite replaces it")
+    def stop() -> bool:
+        return settings.stop() or (max_errors is not None and errors >= max_errors)
+
+    recorded = settings.recorded if journal is None else journal.recorded
+    several = works if isinstance(works, Sequence) else [works]
     try:
-        picture = images.read(job.source)
-        made, model, notes = work(picture)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(job.target, lambda file: images.encode(made, file, compression))
-        input_bytes, output_bytes = job.source.stat().st_size, job.target.stat().st_size
-    except (ImageError, WeightsError, UsageError) as error:
-        return _failed(job, str(error), began)
-    except OSError as error:
-        return _failed(job, f"{error.filename or job.target}: {error.strerror or error}", began)
-    except MemoryError:
-        return _failed(job, "not enough memory for it", began)
-    except RuntimeError as error:  # torch's: a device's memory, above all
-        return _failed(job, f"{' '.join(str(error).split())[:200]}", began)
-    return Result(
-        job.source, job.target, "done", None, (*picture.notes, *notes), model,
-        picture.size, made.size, input_bytes, output_bytes, time.monotonic() - began,
-    )  # fmt: skip
-
-
-def run(jobs: Iterable[Job], work: Work, *, overwrite: bool = False, compression: int = 6) -> Iterator[Result]:
-    """Process jobs in order and yield what became of each."""
-    for job in jobs:
-        yield _process(job, work, overwrite, compression)
+        for result in pipeline.run(jobs, several, replace(settings, stop=stop, recorded=recorded), pace):
+            errors += result.status == "failed"
+            if journal is not None:
+                journal.append(result)
+            yield result
+    finally:
+        if journal is not None:
+            journal.close()
 
 
 def writable(folder: Path) -> None:

@@ -17,3 +17,7 @@ class WeightsError(CarcliError):
 
 class UsageError(CarcliError):
     """What was asked for makes no sense as asked."""
+
+
+class Abandoned(Exception):  # noqa: N818 - not an error
+    """A computation that nobody waits for any more."""

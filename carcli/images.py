@@ -9,7 +9,6 @@ truncated or absurdly large files are errors for that file alone.
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +23,9 @@ from carcli.errors import ImageError
 from carcli.tag import Tag
 
 Pixels = NDArray[np.uint8]
+Source = bytes | Path  # an image file, or what is in one
 
+BAND = 1 << 26  # bytes that are turned into an array at once
 MAX_PIXELS = 512_000_000  # more is taken for an attack, or for not a photograph
 # what is taken for an image in a folder; files named one by one may have any suffix
 SUFFIXES = frozenset({
@@ -77,7 +78,28 @@ def _sixteen_bit_grey(image: Image.Image) -> Pixels:
     return _to_8_bit(values)
 
 
-def _sixteen_bit_colour(image: ImageFile.ImageFile, data: bytes) -> Image.Image | None:
+def _array(image: Image.Image) -> Pixels:
+    """An 8-bit image's pixels, (H, W) or (H, W, C).
+
+    ``numpy.asarray`` of a large image holds it three times over; bands of rows hold it once.
+    """
+    width, height = image.size
+    rows = max(1, BAND // max(1, width * len(image.getbands())))
+    if rows >= height:
+        return np.asarray(image)
+    first = np.asarray(image.crop((0, 0, width, 1)))
+    pixels = np.empty((height, *first.shape[1:]), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _as_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # convert copies even where there is nothing to do
+
+
+def _sixteen_bit_colour(image: ImageFile.ImageFile, source: Source) -> Image.Image | None:
     """A 16-bit RGB(A) file rounded, not truncated, to 8 bits; None for any other file.
 
     Pillow decodes one byte of each 16-bit sample, which one depends on the byte order it is
@@ -90,7 +112,7 @@ def _sixteen_bit_colour(image: ImageFile.ImageFile, data: bytes) -> Image.Image 
     other = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}.get(str(raw))
     if other is None:
         return None
-    low: Any = Image.open(io.BytesIO(data))
+    low: Any = Image.open(_opened(source))
     low.tile = [
         t._replace(args=other if isinstance(t.args, str) else (other, *(t.args or ())[1:])) for t in low.tile
     ]  # fmt: skip
@@ -129,33 +151,35 @@ def _planes(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     """Pixels (H, W, 1 or 3) and alpha (H, W, 1) of an image in any 8-bit mode."""
     mode = image.mode
     if mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[..., None], None
+        return _array(_as_mode(image, "L"))[..., None], None
     transparent = "transparency" in image.info
     if mode in ("LA", "La"):
-        both = np.asarray(image.convert("LA"))
+        both = _array(_as_mode(image, "LA"))
         return both[..., :1], both[..., 1:]
     if mode in ("RGBA", "RGBa", "PA") or transparent:
-        both = np.asarray(image.convert("RGBA"))
+        both = _array(_as_mode(image, "RGBA"))
         return both[..., :3], both[..., 3:]
-    return np.asarray(image.convert("RGB")), None
+    return _array(_as_mode(image, "RGB")), None
 
 
 def _is_sequence(image: Image.Image) -> bool:
     return getattr(image, "n_frames", 1) > 1 and image.format != "MPO"  # a camera's preview is no second frame
 
 
-def decode(data: bytes) -> Picture:
-    """Decode an image file's bytes according to the image policy.
+def _opened(source: Source) -> IO[bytes] | Path:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def decode(source: Source) -> Picture:
+    """Decode an image file, or the bytes of one, according to the image policy.
 
     Raises ``ImageError`` with one line of reason for whatever cannot be used.
     """
-    if not data:
-        raise ImageError("the file is empty")
     notes: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _decode(data, notes)
+        if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
+            raise ImageError("the file is empty")
+        return _decode(source, notes)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -165,17 +189,19 @@ def decode(data: bytes) -> Picture:
     except MemoryError as error:
         raise ImageError("not enough memory to decode it") from error
     except Exception as error:  # decoders raise whatever they like on damaged files
+        if isinstance(error, OSError) and error.errno is not None and error.strerror:
+            raise ImageError(error.strerror) from error
         raise ImageError(f"cannot be decoded: {_reason(error)}") from error
 
 
-def _decode(data: bytes, notes: list[str]) -> Picture:
-    with Image.open(io.BytesIO(data)) as image:
+def _decode(source: Source, notes: list[str]) -> Picture:
+    with Image.open(_opened(source)) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ImageError(f"{width}x{height} is more than {MAX_PIXELS // 1_000_000} megapixels; split it first")
         if _is_sequence(image):
             raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
-        rounded = _sixteen_bit_colour(image, data)  # before anything loads the image
+        rounded = _sixteen_bit_colour(image, source)  # before anything loads the image
         text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
         tag, tag_error = None, None
         if text is not None:
@@ -191,7 +217,8 @@ def _decode(data: bytes, notes: list[str]) -> Picture:
         decoded.load()
         exif = None
         try:
-            decoded = ImageOps.exif_transpose(decoded)
+            if decoded.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # it copies in any case
+                decoded = ImageOps.exif_transpose(decoded)
             exif = _exif(decoded)
         except Exception:  # Pillow's EXIF reader trusts what it reads; the pixels are good all the same
             notes.append(DAMAGED_EXIF)
@@ -211,11 +238,26 @@ def _decode(data: bytes, notes: list[str]) -> Picture:
 
 def read(path: Path) -> Picture:
     """Read and decode an image file. Raises ``ImageError`` with one line of reason."""
+    return decode(path)
+
+
+def peek(path: Path) -> tuple[int, int] | None:
+    """Width and height out of a file's header, as they are stored; None where it cannot be told."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(error.strerror or str(error)) from error
-    return decode(data)
+        with Image.open(path) as image:
+            return image.size
+    except Exception:  # whatever is wrong with it, decoding it will say
+        return None
+
+
+def tagged_scale(path: Path) -> int | None:
+    """The scale that a PNG's tag gives; None for any other file."""
+    try:
+        with Image.open(path) as image:
+            text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
+            return None if text is None else tags.parse(str(text), image.size).scale
+    except Exception:  # whatever is wrong with it, decoding it will say
+        return None
 
 
 def encode(picture: Picture, file: IO[bytes], compression: int = 6) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +58,39 @@ def _same(a: Path, b: Path) -> bool:
         return False
 
 
-def plan(inputs: Sequence[Path], output: Path, recursive: bool = False) -> list[Job]:
+@dataclass(frozen=True)
+class Filter:
+    """Which files of folders are taken: shell patterns on the name, or on the path below the folder where they hold a ``/``."""
+
+    include: Sequence[str] = ()  # empty: all
+    exclude: Sequence[str] = ()
+
+    def __call__(self, found: _Found) -> bool:
+        def matches(pattern: str) -> bool:
+            subject = (found.folder / found.source.name).as_posix() if "/" in pattern else found.source.name
+            return fnmatch.fnmatch(subject.casefold(), pattern.casefold())
+
+        return (not self.include or any(map(matches, self.include))) and not any(map(matches, self.exclude))
+
+
+def _expanded(item: Path) -> Sequence[Path]:
+    """What a shell would have made of ``*.jpg``, for those that do not."""
+    if item.exists() or not any(c in str(item) for c in "*?["):
+        return [item]
+    return sorted(Path(p) for p in glob.glob(str(item), recursive=True)) or [item]  # noqa: PTH207 - absolute patterns too
+
+
+def plan(
+    inputs: Sequence[Path], output: Path, recursive: bool = False, wanted: Callable[[_Found], bool] = lambda found: True
+) -> list[Job]:
     """Jobs in the order of the inputs, folders in order of name.
 
     ``photo.jpg`` becomes ``photo.png`` in the output folder. Where that would give two images
     one name, they keep their suffix (``photo.jpg.png``, ``photo.tif.png``); where even that
     would, all but the first are refused. An image that would replace itself or another input
-    is refused. Missing inputs and unreadable folders become jobs with an obstacle.
+    is refused. Missing inputs and unreadable folders become jobs with an obstacle. ``wanted``
+    chooses among the files of folders. Symbolic links to files are followed, those to folders
+    are not, so that no loop can be.
 
     Raises ``UsageError`` where the output is a file of another format than PNG, or a file
     where a folder is needed.
@@ -70,17 +98,17 @@ def plan(inputs: Sequence[Path], output: Path, recursive: bool = False) -> list[
     if _is_file_name(output, inputs):
         if output.suffix.lower() != ".png":
             raise UsageError(f"{output}: carcli writes PNG, because it is lossless; name a .png file")
-        obstacle = _obstacle(inputs[0], output, inputs)
+        obstacle = _obstacle(inputs[0], output, {inputs[0].name: [inputs[0]]})
         return [Job(inputs[0], None if obstacle else output, obstacle)]
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file, but several images need a folder")
 
     found: list[_Found | Job] = []
     seen: set[Path] = set()
-    for item in inputs:
+    for item in (one for pattern in inputs for one in _expanded(pattern)):
         if item.is_dir():
             try:
-                new: Iterable[_Found | Job] = list(_walk(item, recursive, output.resolve()))
+                new: Iterable[_Found | Job] = [one for one in _walk(item, recursive, output.resolve()) if wanted(one)]
             except UsageError as error:
                 new = [Job(item, None, str(error).removeprefix(f"{item}: "))]
         else:
@@ -96,7 +124,9 @@ def plan(inputs: Sequence[Path], output: Path, recursive: bool = False) -> list[
         if isinstance(one, _Found):
             short[_key(one.folder / f"{one.source.stem}.png")] += 1
     taken: dict[str, Path] = {}
-    sources = [one.source for one in found]
+    sources: dict[str, list[Path]] = defaultdict(list)
+    for one in found:
+        sources[one.source.name].append(one.source)
     jobs: list[Job] = []
     for one in found:
         if isinstance(one, Job):
@@ -120,16 +150,18 @@ def _key(path: Path) -> str:
     return str(path).casefold()  # two names that differ in case alone are one file on many systems
 
 
-def _obstacle(source: Path, target: Path, sources: Sequence[Path]) -> str | None:
+def _obstacle(source: Path, target: Path, sources: Mapping[str, Sequence[Path]]) -> str | None:
     if not source.exists():
         return "no such file or folder"
+    if not source.is_file():
+        return "is no ordinary file"
     if not target.exists():
         return None
     if target.is_dir():
         return f"{target} is a folder; use another output folder"
     if _same(source, target):
         return "would replace itself; name another output folder with -o"
-    for other in sources:
-        if other.name == target.name and _same(other, target):
+    for other in sources.get(target.name, ()):
+        if _same(other, target):
             return f"would replace {other}, which is an input too; name another output folder with -o"
     return None

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from carcli.errors import UsageError
+from carcli.errors import Abandoned, UsageError
 from carcli.images import Picture, Pixels
 from carcli.ops.quantize import quantize_ste, to_float, to_uint8
 from carcli.ops.winograd import use_winograd
 from carcli.precision import autocast, has_bf16
 from carcli.rescaler import Rescaler
-from carcli.tiling import Span, reflected, spans
+from carcli.tiling import Span, abandon, reflected, spans
 
 Method = Literal["fast", "hcd"]
 METHODS: tuple[Method, ...] = ("fast", "hcd")
@@ -258,6 +258,8 @@ def refine(
 
         def tell(done: float, gain: float, index: int = index) -> bool | None:
             nonlocal stopped
+            if abandon.is_set():
+                raise Abandoned
             stopped = bool(observe((index + done) / len(every), gain)) or stopped
             return stopped
 

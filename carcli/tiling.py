@@ -7,6 +7,7 @@ tile ends there, and the network pads it just as it would pad the whole image.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from carcli.errors import Abandoned
 from carcli.models.cascade import Cascade
 from carcli.models.registry import Network
 from carcli.ops.quantize import to_float, to_uint8
@@ -21,6 +23,11 @@ from carcli.precision import autocast
 
 Pixels = NDArray[np.uint8]
 Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade
+
+
+SMALLEST = 16  # LR pixels a side: below that, less memory is no help
+
+abandon = threading.Event()  # set where whatever is being computed is no longer wanted
 
 
 class Span(NamedTuple):
@@ -89,16 +96,16 @@ def _channels(network: Network, channels: int) -> tuple[bool, int]:
 
 
 @torch.no_grad()
-def _step(
-    network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int | None, last: bool
-) -> Image:
+def _step(network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int, last: bool) -> Image:
     """One network over an image of 8-bit levels or of floats in [0, 1]; the last one's result is rounded to 8 bits."""
     height, width, channels = image.shape
     scale = network.scale
     size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
     as_rgb, channels_out = _channels(network, channels)
     out = np.empty((*size, channels_out), np.uint8 if last else np.float32)
-    for rows, columns in tiles(image, network, tile or network.tile, down):
+    for rows, columns in tiles(image, network, tile, down):
+        if abandon.is_set():
+            raise Abandoned
         cut = torch.from_numpy(_cut(image, rows, columns).transpose(2, 0, 1).copy()).to(device)  # torch wants it its own
         x = (to_float(cut) if cut.dtype == torch.uint8 else cut)[None]
         if as_rgb:
@@ -129,7 +136,7 @@ def run(
     Parameters: ``image`` (H, W, C) uint8; ``tile``, LR pixels a side, the network's own by
     default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
     networks of a cascade work one after another, each over the whole image in its own tiles, on
-    floats that are rounded in the end only.
+    floats that are rounded in the end only. Where a tile does not fit into memory, it is halved.
 
     Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up; where the
     network makes grey of colour or colour of grey, C is what it makes.
@@ -137,5 +144,15 @@ def run(
     steps = network.steps if isinstance(network, Cascade) else [network]
     made: Image = image
     for left, step in zip(reversed(range(len(steps))), steps, strict=True):
-        made = _step(step, made, down=down, device=device, precision=precision, tile=tile, last=left == 0)
+        side = tile or step.tile
+        while True:
+            try:
+                made = _step(step, made, down=down, device=device, precision=precision, tile=side, last=left == 0)
+                break
+            except (torch.OutOfMemoryError, MemoryError):
+                if side <= SMALLEST:
+                    raise
+                side = max(side // 2, SMALLEST)
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
     return made

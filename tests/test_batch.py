@@ -14,6 +14,7 @@ from PIL import Image
 
 from carcli import batch, files, images
 from carcli.errors import CarcliError, WeightsError
+from carcli.pipeline import Settings
 from carcli.plan import Job
 from carcli.rescaler import Rescaler, load
 from carcli.weights.choose import family_of
@@ -57,7 +58,7 @@ def test_existing_outputs_are_left_alone_unless_overwritten(tmp_path, bicubic):
     work = partial(batch.downscale, bicubic)
     assert [r.status for r in batch.run([job], work)] == ["skipped"]
     assert target.read_bytes() == b"precious"
-    assert [r.status for r in batch.run([job], work, overwrite=True)] == ["done"]
+    assert [r.status for r in batch.run([job], work, Settings(overwrite=True))] == ["done"]
     assert images.read(target).tag is not None
 
 
@@ -76,7 +77,9 @@ def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, bicub
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
-    run = partial(list, batch.run([Job(PHOTOS / "eyes.png", target)], partial(batch.downscale, bicubic), overwrite=True))
+    run = partial(
+        list, batch.run([Job(PHOTOS / "eyes.png", target)], partial(batch.downscale, bicubic), Settings(overwrite=True))
+    )
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
             run()

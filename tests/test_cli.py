@@ -17,6 +17,7 @@ from conftest import PHOTOS
 from PIL import Image
 from typer.testing import CliRunner
 
+from carcli import journal
 from carcli.bench.metrics import psnr_y
 from carcli.cli import app as program
 from carcli.images import read
@@ -111,7 +112,7 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["down"], 2, "Missing argument"),
+        (["down"], 2, "name image files or folders, or --from-file"),
         (["nonsense"], 2, "No such command"),
         (["down", "x.png", "--scale", "777"], 2, "128"),
         (["down", "empty"], 2, "no images in empty"),
@@ -239,8 +240,9 @@ def test_interrupting_leaves_whole_files_only_and_exits_with_130():
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert b"Traceback" not in err
-    done = sorted(Path("lr").iterdir())
+    done = sorted(Path("lr").glob("*.png"))
     assert 3 <= len(done) < 200
+    assert {p.name for p in Path("lr").iterdir()} - {p.name for p in done} == {journal.NAME}
     assert all(read(path).tag is not None for path in done)
 
 
@@ -343,7 +345,7 @@ def test_ctrl_c_while_refining_keeps_the_image_only_if_asked(keep):
     done = subprocess.run([sys.executable, "-c", script, *command[3:]], capture_output=True, text=True, timeout=300)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
-    assert [p.name for p in Path("lr").iterdir()] == (["eyes.png"] if keep else [])
+    assert [p.name for p in Path("lr").iterdir() if p.name != journal.NAME] == (["eyes.png"] if keep else [])
 
 
 def test_bench_refines_too():

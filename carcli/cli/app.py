@@ -45,6 +45,7 @@ def _main(
 
 def main() -> None:
     """Run the program; every foreseeable failure is one line and an exit code of its own."""
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file, decoding it says
     warnings.showwarning = lambda message, *_: say_error(str(message))
     try:
         app()

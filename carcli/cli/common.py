@@ -6,21 +6,21 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from carcli.batch import Result
-    from carcli.plan import Job
+    from carcli.pipeline import Result
 
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Devices = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16: how the networks compute.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -86,8 +86,19 @@ def _size(count: float) -> str:
     return ""
 
 
-def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quiet: bool, live: Live | None = None) -> None:
-    """Show results as they come and a summary at the end; exit with 1 where some failed."""
+def report(
+    results: Iterable[Result],
+    total: int | None,
+    verb: str,
+    as_json: bool,
+    quiet: bool,
+    live: Live | None = None,
+    slowest: Callable[[], str] = lambda: "compute",
+) -> None:
+    """Show results as they come and a summary at the end; exit with 1 where some failed.
+
+    ``slowest`` names the stage that sets the pace.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -95,6 +106,7 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
     began = time.monotonic()
     counts = {"done": 0, "skipped": 0, "failed": 0}
     pixels, bytes_in, bytes_out, larger = 0, 0, 0, 0
+    reasons: Counter[str] = Counter()
     columns = [
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[speed]}"),
@@ -108,6 +120,7 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
             if as_json:
                 emit({"event": "image", **asdict(result)})
             if result.status == "failed":
+                reasons[str(result.reason)] += 1
                 say_error(f"{result.source}: {result.reason}")
             elif not quiet and not as_json:
                 for note in result.notes:
@@ -125,10 +138,13 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
                 bytes_out += result.output_bytes or 0
                 larger += (result.output_bytes or 0) > (result.input_bytes or 0)
             speed = pixels / 1e6 / max(time.monotonic() - began, 1e-9)
-            bar.update(task, advance=1, speed=f"{speed:.2f} HR megapixels/s")
+            bar.update(task, advance=1, speed=f"{speed:.2f} HR megapixels/s ({slowest()} sets the pace)")
     seconds = time.monotonic() - began
     if as_json:
-        emit({"event": "summary", **counts, "seconds": seconds, "input_bytes": bytes_in, "output_bytes": bytes_out})
+        emit({
+            "event": "summary", **counts, "seconds": seconds, "input_bytes": bytes_in, "output_bytes": bytes_out,
+            "slowest": slowest(), "reasons": dict(reasons.most_common()),
+        })  # fmt: skip
     elif not quiet:
         parts = [f"{counts['done']} done"] + [f"{counts[k]} {k}" for k in ("skipped", "failed") if counts[k]]
         print(f"{', '.join(parts)} in {seconds:.1f} s; {_size(bytes_in)} -> {_size(bytes_out)}", flush=True)
@@ -136,6 +152,9 @@ def report(results: Iterable[Result], total: int, verb: str, as_json: bool, quie
             say_error(f"{larger} of the LR images take more bytes than the file they were made from")
         if counts["skipped"]:
             say_error(f"{counts['skipped']} outputs existed already and were left alone; --overwrite replaces them")
+        if counts["failed"] > 3:
+            for reason, count in reasons.most_common(20):
+                say_error(f"{count} failed: {reason}")
     if counts["failed"]:
         raise typer.Exit(SOME_FAILED)
 
@@ -150,21 +169,3 @@ def note_precision(device: str, precision: str) -> None:
     chosen = pick_device(device)
     if chosen.type == "cpu" and not has_bf16(chosen):
         say_error(f"this processor has no {precision} arithmetic and emulates it: fp32 is many times as fast here")
-
-
-def prepare(inputs: list[Path], output: Path, recursive: bool) -> list[Job]:
-    """The jobs of a batch, once it is certain that there are any and that their outputs can be written."""
-    from carcli import batch
-    from carcli.errors import UsageError
-    from carcli.files import remove_leftovers
-    from carcli.plan import plan
-
-    allow_large_images()
-    jobs = plan(inputs, output, recursive)
-    if not jobs:
-        raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
-    folders = {job.target.parent for job in jobs if job.target is not None}
-    for folder in folders:
-        batch.writable(folder)
-    remove_leftovers(folders)
-    return jobs

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from carcli.cli.batches import (
+    Asked,
+    DryRun,
+    Exclude,
+    FailFast,
+    FromFile,
+    IgnoreSpace,
+    Include,
+    Kind,
+    MaxErrors,
+    Update,
+    Watch,
+    Workers,
+    carry_out,
+    plan_jobs,
+)
 from carcli.cli.common import (
     INTERRUPTED,
-    Device,
+    Devices,
     Interrupt,
     Json,
     Live,
@@ -21,18 +36,13 @@ from carcli.cli.common import (
     Recursive,
     Tile,
     note_precision,
-    prepare,
-    report,
 )
-
-if TYPE_CHECKING:
-    from carcli.batch import Result
 
 
 def down(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
-    ],
+        list[Path] | None, typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
+    ] = None,
     scale: Annotated[
         int | None,
         typer.Option(
@@ -58,8 +68,18 @@ def down(
     ] = False,
     seed: Annotated[int, typer.Option(help="hcd: of its random start.")] = 0,
     recursive: Recursive = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    from_file: FromFile = None,
     overwrite: Overwrite = False,
-    device: Device = "auto",
+    update: Update = False,
+    workers: Workers = 0,
+    dry_run: DryRun = False,
+    fail_fast: FailFast = False,
+    max_errors: MaxErrors = None,
+    ignore_space: IgnoreSpace = False,
+    watch: Watch = False,
+    device: Devices = "auto",
     precision: Precision = "fp32",
     tile: Tile = None,
     png_level: PngLevel = 6,
@@ -75,8 +95,14 @@ def down(
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
-    jobs = prepare(inputs, output, recursive)
-    note_precision(device, precision)
+    asked = Asked(
+        inputs or [], output, recursive, include or [], exclude or [], from_file, overwrite, update, workers, dry_run,
+        1 if fail_fast else max_errors, ignore_space, watch, png_level, as_json, quiet,
+    )  # fmt: skip
+    jobs = plan_jobs(asked)
+    devices = device.split(",")
+    for one in devices:
+        note_precision(one, precision)
     settings, interrupt, live = None, None, Live()
     if refine:
         settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
@@ -86,28 +112,24 @@ def down(
         live.show(f"refining, {done:.0%}, {gain:+.2f} dB")
         return interrupt is not None and interrupt.asked
 
+    def stop() -> bool:
+        return interrupt is not None and interrupt.asked
+
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
-    rescaler = load(model or ("tad" if to_grey else "edsr"), 1 if to_grey else scale, device, precision)
-    if rescaler.to_grey != to_grey:
+    name = model or ("tad" if to_grey else "edsr")
+    rescalers = [load(name, 1 if to_grey else scale, one, precision) for one in devices]
+    first = rescalers[0]
+    if first.to_grey != to_grey:
         how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"
-        raise UsageError(f"{rescaler.id} {how}")
-    work = partial(batch.downscale, rescaler, tile=tile, refinement=settings, observe=observe)
-    results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
-    if interrupt is None:
-        report(results, len(jobs), "down", as_json, quiet, live)
-        return
+        raise UsageError(f"{first.id} {how}")
+    works = [partial(batch.downscale, r, tile=tile, refinement=settings, observe=observe) for r in rescalers]
+    made_by = f"{first.id} {first.digest[:12]} x{first.scale} {precision}" + (f" {settings}" if settings else "")
+    kind = Kind("down", made_by, lambda path: 1 / first.scale**2)
     try:
-        report(_until(results, interrupt), len(jobs), "down", as_json, quiet, live)
+        carry_out(asked, jobs, works, kind, live, stop)
     finally:
-        interrupt.restore()
-    if interrupt.asked:
+        if interrupt is not None:
+            interrupt.restore()
+    if stop():
         raise typer.Exit(INTERRUPTED)
-
-
-def _until(results: Iterable[Result], interrupt: Interrupt) -> Iterator[Result]:
-    """Results up to the one that an interrupt fell into."""
-    for result in results:
-        yield result
-        if interrupt.asked:
-            return

@@ -7,8 +7,24 @@ from typing import Annotated
 
 import typer
 
+from carcli.cli.batches import (
+    Asked,
+    DryRun,
+    Exclude,
+    FailFast,
+    FromFile,
+    IgnoreSpace,
+    Include,
+    Kind,
+    MaxErrors,
+    Update,
+    Watch,
+    Workers,
+    carry_out,
+    plan_jobs,
+)
 from carcli.cli.common import (
-    Device,
+    Devices,
     Json,
     Overwrite,
     PngLevel,
@@ -17,13 +33,13 @@ from carcli.cli.common import (
     Recursive,
     Tile,
     note_precision,
-    prepare,
-    report,
 )
 
 
 def up(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="LR images and folders of them.", show_default=False)],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="INPUT...", help="LR images and folders of them.", show_default=False)
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Only this family or checkpoint. Default: what the image's tag says, else edsr.")
     ] = None,
@@ -33,8 +49,18 @@ def up(
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path("sr"),
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
     recursive: Recursive = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    from_file: FromFile = None,
     overwrite: Overwrite = False,
-    device: Device = "auto",
+    update: Update = False,
+    workers: Workers = 0,
+    dry_run: DryRun = False,
+    fail_fast: FailFast = False,
+    max_errors: MaxErrors = None,
+    ignore_space: IgnoreSpace = False,
+    watch: Watch = False,
+    device: Devices = "auto",
     precision: Precision = "fp32",
     tile: Tile = None,
     png_level: PngLevel = 6,
@@ -42,19 +68,30 @@ def up(
     quiet: Quiet = False,
 ) -> None:
     """Restore the originals of LR images: model, scale and size are read from the PNG."""
-    from carcli import batch
-    from carcli.rescaler import Rescaler, load, pick_device
+    from functools import partial
+
+    from carcli import batch, images
+    from carcli.rescaler import load, pick_device
     from carcli.weights.choose import choose, family_of
 
-    jobs = prepare(inputs, output, recursive)
-    note_precision(device, precision)
-    pick_device(device)
+    asked = Asked(
+        inputs or [], output, recursive, include or [], exclude or [], from_file, overwrite, update, workers, dry_run,
+        1 if fail_fast else max_errors, ignore_space, watch, png_level, as_json, quiet,
+    )  # fmt: skip
+    jobs = plan_jobs(asked)
+    devices = device.split(",")
+    for one in devices:
+        note_precision(one, precision)
+        pick_device(one)
     if model is not None and not model.endswith(".safetensors"):
         choose(model, scale)  # an unknown model is an error at once, not once an image
 
-    def load_here(name: str, at: int | None) -> Rescaler:
-        return load(name, at, device, precision)
+    def area(path: Path) -> float:
+        return float((images.tagged_scale(path) or scale or 4) ** 2)
 
-    work = batch.Upscaler(load_here, family_of, model, scale, ignore_tag, tile)
-    results = batch.run(jobs, work, overwrite=overwrite, compression=png_level)
-    report(results, len(jobs), "up", as_json, quiet)
+    works = [
+        batch.Upscaler(partial(load, device=one, precision=precision), family_of, model, scale, ignore_tag, tile)
+        for one in devices
+    ]
+    made_by = f"{model or 'as tagged'} x{scale or 'as tagged'} {precision}" + (" ignoring tags" if ignore_tag else "")
+    carry_out(asked, jobs, works, Kind("up", made_by, area))

@@ -1,0 +1,212 @@
+"""What ``down`` and ``up`` share: which files, how many at once, what stops a batch, and what is said of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carcli.cli.common import Live, allow_large_images, emit, report, say_error
+
+if TYPE_CHECKING:
+    from carcli.estimate import Estimate
+    from carcli.pipeline import Result, Work
+    from carcli.plan import Job
+
+Include = Annotated[list[str] | None, typer.Option(help="Of folders, only files like this: '*.jpg', '2024/*'; repeatable.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Of folders, no files like this; repeatable.")]
+FromFile = Annotated[
+    Path | None, typer.Option(help="Read more inputs from this file, one a line; - is standard input.", show_default=False)
+]
+Update = Annotated[bool, typer.Option("--update", help="Replace outputs whose source has changed since.")]
+Workers = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Images in flight. 0: one more than processors.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, how long and how large, and stop.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")]
+MaxErrors = Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")]
+IgnoreSpace = Annotated[bool, typer.Option("--ignore-space", help="Start even if the disk seems too full.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Go on with files that appear, until Ctrl-C.")]
+
+POLL = 1.0  # seconds between looks at watched folders
+QUIET_FOR = 2.0  # seconds since a file's last change before it is taken to be complete
+TRIAL = 16_000_000  # pixels of the largest image that a dry run tries
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a batch."""
+
+    inputs: Sequence[Path]
+    output: Path
+    recursive: bool
+    include: Sequence[str]
+    exclude: Sequence[str]
+    from_file: Path | None
+    overwrite: bool
+    update: bool
+    workers: int
+    dry_run: bool
+    max_errors: int | None
+    ignore_space: bool
+    watch: bool
+    png_level: int
+    as_json: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is done to the images of a batch."""
+
+    verb: str
+    settings: str  # everything that decides what an image becomes
+    area: Callable[[Path], float]  # pixels of an output for each one of its input
+
+
+def _listed(path: Path) -> list[Path]:
+    from carcli.errors import UsageError
+
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    text = data.decode(errors="surrogateescape")
+    return [Path(name) for name in (text.split("\0") if "\0" in text else text.splitlines()) if name.strip()]
+
+
+def plan_jobs(asked: Asked) -> list[Job]:
+    """The jobs of a batch. Raises ``UsageError`` where there are none, unless they may yet appear."""
+    from carcli.errors import UsageError
+    from carcli.plan import Filter, plan
+
+    allow_large_images()
+    inputs = [*asked.inputs, *(_listed(asked.from_file) if asked.from_file is not None else ())]
+    if not inputs:
+        raise UsageError("name image files or folders, or --from-file")
+    jobs = plan(inputs, asked.output, asked.recursive, Filter(asked.include, asked.exclude))
+    if not jobs and not asked.watch:
+        raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
+    return jobs
+
+
+def _ready(jobs: Sequence[Job]) -> None:
+    """Make the output folders, and clear away what killed runs left there."""
+    from carcli import batch
+    from carcli.files import remove_leftovers
+
+    folders = {job.target.parent for job in jobs if job.target is not None}
+    for folder in folders:
+        batch.writable(folder)
+    remove_leftovers(folders)
+
+
+def _seconds(jobs: Sequence[Job], work: Work, found: Estimate, overwrite: bool) -> float | None:
+    """How long a batch will take, from trying its first image that is good for that."""
+    from carcli import images
+    from carcli.errors import CarcliError
+
+    for job in jobs[:100]:
+        size = images.peek(job.source)
+        if job.target is None or (job.target.exists() and not overwrite) or size is None or size[0] * size[1] > TRIAL:
+            continue
+        try:
+            picture = images.read(job.source)
+            work(picture)  # what the first use costs is not counted
+            began = time.perf_counter()
+            work(images.read(job.source))
+        except CarcliError:
+            continue
+        return (time.perf_counter() - began) * found.pixels / (size[0] * size[1])
+    return None
+
+
+def _say_plan(jobs: Sequence[Job], found: Estimate, seconds: float | None, asked: Asked) -> None:
+    from dataclasses import asdict
+
+    if asked.as_json:
+        for job in jobs:
+            emit({"event": "plan", **asdict(job)})
+        emit({"event": "estimate", **asdict(found), "seconds": seconds})
+        return
+    if not asked.quiet:
+        for job in jobs:
+            print(f"{job.source} -> {job.target}" if job.target is not None else f"{job.source}: {job.obstacle}")
+    parts = [f"{found.waiting} images to do", f"{found.settled} done already", f"{found.refused} that cannot be"]
+    print(
+        f"{', '.join(parts)}; {found.pixels / 1e6:.1f} megapixels, {found.input_bytes / 1e6:.1f} MB -> about "
+        f"{found.output_bytes / 1e6:.1f} MB, {found.free_bytes / 1e9:.1f} GB free"
+        + (f"; about {_clock(seconds)}" if seconds is not None else "")
+    )
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _appearing(asked: Asked, stop: Callable[[], bool]) -> Iterator[Job]:
+    """Jobs as files appear, each once it has stopped changing; a file that failed is tried again when it changes."""
+    tried: dict[Path, tuple[int, int]] = {}
+    while not stop():
+        for job in plan_jobs(asked):
+            try:
+                found = job.source.stat()
+            except OSError:
+                continue
+            state = found.st_size, found.st_mtime_ns
+            if job.target is None or tried.get(job.source) == state or time.time() - found.st_mtime < QUIET_FOR:
+                continue
+            tried[job.source] = state
+            if not job.target.exists():
+                yield job
+        time.sleep(POLL)
+
+
+def carry_out(
+    asked: Asked,
+    jobs: list[Job],
+    works: Sequence[Work],
+    kind: Kind,
+    live: Live | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run a batch and report it; exits with the code that tells how it went."""
+    from carcli import batch
+    from carcli.estimate import estimate, refuse_if_full
+    from carcli.journal import Journal
+    from carcli.pipeline import Pace, Settings
+
+    found = estimate(jobs, asked.output, kind.area, asked.overwrite)
+    if asked.dry_run:
+        _say_plan(jobs, found, _seconds(jobs, works[0], found, asked.overwrite), asked)
+        return
+    if not asked.ignore_space:
+        refuse_if_full(found, asked.output)
+    _ready(jobs)
+    one_file = len(jobs) == 1 and jobs[0].target == asked.output
+    journal = None
+    if not one_file:
+        batch.writable(asked.output)
+        journal = Journal(asked.output, kind.settings)
+    settings = Settings(
+        overwrite=asked.overwrite, update=asked.update, compression=asked.png_level, workers=asked.workers,
+        enlarges=lambda path: int(kind.area(path)), stop=stop,
+    )  # fmt: skip
+    pace = Pace()
+    every: Iterator[Job] = _appearing(asked, stop) if asked.watch else iter(jobs)
+    results: Iterator[Result] = batch.run(
+        every, works, settings, journal=journal, max_errors=asked.max_errors, pace=pace
+    )  # fmt: skip
+    total = None if asked.watch else len(jobs)
+
+    def slowest() -> str:
+        return pace.slowest(settings.in_flight, len(works))
+
+    if asked.watch and not asked.quiet and not asked.as_json:
+        say_error("watching; Ctrl-C ends it")
+    report(results, total, kind.verb, asked.as_json, asked.quiet, live, slowest)

@@ -1,0 +1,105 @@
+"""What happened to every image of an output folder, one JSON object a line, never rewritten.
+
+A line is written once its image is settled, so that after a crash the journal may lack the last
+ones but says nothing that is not so. Lines that were cut are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from carcli.pipeline import Result
+from carcli.plan import Job
+
+NAME = ".carcli-journal.jsonl"
+Recorded = Literal["unknown", "same", "settings", "source"]  # what an output that is there was made with, against now
+
+
+@dataclass(frozen=True)
+class _Made:
+    settings: str
+    source: str
+    size: int
+    changed: int  # nanoseconds
+
+
+def _state(source: Path) -> tuple[int, int]:
+    found = source.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+class Journal:
+    """The journal of an output folder. ``settings`` is whatever decides what an image becomes."""
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self.path, self.folder, self.settings = folder / NAME, folder, settings
+        self._made: dict[str, _Made] = {}
+        self._file: IO[str] | None = None
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    self._take(line)
+        except FileNotFoundError:
+            pass
+
+    def _take(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+            if record["status"] == "done":
+                made = _Made(str(record["settings"]), str(record["source"]), int(record["size"]), int(record["changed"]))
+                self._made[str(record["target"])] = made
+        except (ValueError, KeyError, TypeError):
+            pass  # cut by a crash, or by somebody's editor
+
+    def _name(self, target: Path) -> str:
+        return os.path.relpath(target, self.folder)
+
+    def recorded(self, job: Job) -> Recorded:
+        """How the output that is there was made: from the same source with the same settings, or not, or nobody knows."""
+        assert job.target is not None
+        made = self._made.get(self._name(job.target))
+        if made is None:
+            return "unknown"
+        if made.settings != self.settings:
+            return "settings"
+        try:
+            same = (made.source, made.size, made.changed) == (str(job.source.absolute()), *_state(job.source))
+        except OSError:
+            return "unknown"
+        return "same" if same else "source"
+
+    def append(self, result: Result) -> None:
+        """Note what became of an image. Raises ``OSError``."""
+        if result.status == "skipped":
+            return
+        record: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": result.status}
+        record["source"] = str(result.source.absolute())
+        if result.target is not None:
+            record["target"] = self._name(result.target)
+        if result.status == "done":
+            size, changed = _state(result.source)
+            record |= {"size": size, "changed": changed, "settings": self.settings, "model": result.model}
+            record |= {"bytes": result.output_bytes, "seconds": round(result.seconds, 3)}
+        else:
+            record["reason"] = result.reason
+        if self._file is None:
+            self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
+            if self._file.tell() and not self._ends_whole():
+                self._file.write("\n")
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def _ends_whole(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

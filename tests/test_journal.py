@@ -1,0 +1,149 @@
+"""The journal: append-only, true after any crash, and what it lets a second run know."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from conftest import noise
+from PIL import Image
+
+from carcli import batch, estimate
+from carcli.errors import CarcliError
+from carcli.journal import NAME, Journal
+from carcli.pipeline import Settings
+from carcli.plan import Filter, Job, plan
+
+
+@pytest.fixture
+def folders(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(4):
+        Image.fromarray(noise(16, 24, seed=i)).save(photos / f"{i}.png")
+    (photos / "bad.png").write_bytes(b"bad")
+    (tmp_path / "lr").mkdir()
+    return photos, tmp_path / "lr"
+
+
+def copy(picture):
+    return picture, "copy", ()
+
+
+def go(folders, settings="a", **options):
+    photos, lr = folders
+    journal = Journal(lr, settings)
+    return list(batch.run(plan([photos], lr), copy, Settings(**options), journal=journal))
+
+
+def records(folders) -> list[dict]:
+    return [json.loads(line) for line in (folders[1] / NAME).read_text().splitlines()]
+
+
+def test_every_image_that_was_done_or_failed_has_a_line(folders):
+    go(folders)
+    found = {r["source"].rsplit("/", 1)[1]: r for r in records(folders)}
+    assert {n: r["status"] for n, r in found.items()} == {
+        "0.png": "done", "1.png": "done", "2.png": "done", "3.png": "done", "bad.png": "failed",
+    }  # fmt: skip
+    assert found["0.png"]["target"] == "0.png"
+    assert found["0.png"]["bytes"] == (folders[1] / "0.png").stat().st_size
+    assert "not an image" in found["bad.png"]["reason"]
+
+
+def test_a_second_run_does_only_what_is_missing_and_adds_only_that(folders):
+    go(folders)
+    (folders[1] / "2.png").unlink()
+    again = go(folders)
+    assert {r.source.name: r.status for r in again if r.status != "skipped"} == {"2.png": "done", "bad.png": "failed"}
+    assert {r.reason for r in again if r.status == "skipped"} == {"done already"}
+    assert [(r["status"], r["source"].rsplit("/", 1)[1]) for r in records(folders)[5:]] == [
+        ("done", "2.png"),
+        ("failed", "bad.png"),
+    ]
+
+
+def test_outputs_made_otherwise_are_told_apart(folders):
+    go(folders)
+    assert {r.reason for r in go(folders, settings="b") if r.status == "skipped"} == {
+        "exists already, made with other settings; --overwrite replaces it"
+    }
+    (folders[1] / NAME).unlink()
+    assert {r.reason for r in go(folders) if r.status == "skipped"} == {"exists already; --overwrite replaces it"}
+
+
+def test_a_source_that_changed_is_noticed_and_done_again_if_asked(folders):
+    go(folders)
+    source = folders[0] / "1.png"
+    Image.fromarray(noise(16, 24, seed=9)).save(source)
+    os.utime(source, ns=(1, 1))
+    (changed,) = [r for r in go(folders) if r.reason and "changed" in r.reason]
+    assert changed.source == source
+    (done,) = [r for r in go(folders, update=True) if r.status == "done"]
+    assert done.source == source
+    assert not [r for r in go(folders, update=True) if r.status == "done"]
+
+
+@pytest.mark.parametrize("tail", [b'{"status": "done", "targ', b"\xff\xfe", b"[]\n", b'{"status": "done"}\n', b"\n\n"])
+def test_a_line_that_was_cut_spoils_nothing(folders, tail):
+    go(folders)
+    with (folders[1] / NAME).open("ab") as file:
+        file.write(tail)
+    (folders[1] / "0.png").unlink()
+    go(folders)
+    last = (folders[1] / NAME).read_bytes().splitlines()
+    assert json.loads(last[-2])["target"] == "0.png"
+    assert {r.reason for r in go(folders) if r.status == "skipped"} == {"done already"}
+
+
+def test_an_estimate_counts_and_extrapolates(folders):
+    jobs = [*plan([folders[0]], folders[1]), Job(folders[0] / "x.png", None, "no such file")]
+    found = estimate.estimate(jobs, folders[1] / "not" / "yet", lambda path: 1 / 16, overwrite=False)
+    assert (found.waiting, found.settled, found.refused) == (5, 0, 1)
+    assert found.pixels == pytest.approx(4 * 16 * 24, rel=0.01)
+    assert found.output_bytes == pytest.approx(estimate.BYTES_A_PIXEL * found.pixels / 16, rel=0.01)
+    go(folders)
+    found = estimate.estimate(jobs, folders[1], lambda path: 1 / 16, overwrite=False)
+    assert (found.waiting, found.settled) == (1, 4)
+
+
+def test_a_disk_that_cannot_hold_it_is_noticed_first(folders, monkeypatch):
+    jobs = plan([folders[0]], folders[1])
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    found = estimate.estimate(jobs, folders[1], lambda path: 16.0, overwrite=False)
+    with pytest.raises(CarcliError, match=r"its disk has 0\.0 GB free, and 5 images need about 0\.0 GB"):
+        estimate.refuse_if_full(found, folders[1])
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "names"),
+    [
+        ((), (), ["0.png", "1.png", "2.png", "3.png", "bad.png", "sub/4.jpg"]),
+        (("*.JPG",), (), ["sub/4.jpg"]),
+        (("sub/*",), (), ["sub/4.jpg"]),
+        ((), ("bad*", "sub/*"), ["0.png", "1.png", "2.png", "3.png"]),
+        (("?.png",), ("[01].png",), ["2.png", "3.png"]),
+    ],
+)
+def test_files_of_folders_are_chosen_by_pattern(folders, include, exclude, names):
+    photos, lr = folders
+    (photos / "sub").mkdir()
+    Image.fromarray(noise(8, 8)).save(photos / "sub" / "4.jpg")
+    jobs = plan([photos], lr, recursive=True, wanted=Filter(include, exclude))
+    assert [j.source.relative_to(photos).as_posix() for j in jobs] == names
+
+
+def test_a_glob_that_no_shell_expanded(folders):
+    photos, lr = folders
+    assert [j.source.name for j in plan([photos / "[12].png"], lr)] == ["1.png", "2.png"]
+    (lone,) = plan([photos / "*.gif"], lr)
+    assert lone.obstacle == "no such file or folder"
+
+
+def test_a_link_that_leads_in_a_circle_ends(folders):
+    photos, lr = folders
+    (photos / "circle").symlink_to(photos, target_is_directory=True)
+    (photos / "link.png").symlink_to(photos / "0.png")
+    names = [j.source.name for j in plan([photos], lr, recursive=True)]
+    assert names == ["0.png", "1.png", "2.png", "3.png", "bad.png", "link.png"]

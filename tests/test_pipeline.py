@@ -1,0 +1,218 @@
+"""Many images at once: everything overlaps, nothing is lost, and no result depends on how it was run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import PHOTOS, noise
+from PIL import Image
+
+from carcli import batch, images, pipeline, tiling
+from carcli.errors import Abandoned
+from carcli.files import TEMPORARY
+from carcli.images import Picture
+from carcli.models.bicubic import BicubicDown
+from carcli.pipeline import Pace, Settings
+from carcli.plan import Job
+from carcli.rescaler import load
+
+
+@pytest.fixture(scope="module")
+def shrink():
+    return partial(batch.downscale, load("bicubic", 4, "cpu"))
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    made = []
+    for i in range(24):
+        path = folder / f"{i:02}.png"
+        if i % 6 == 5:
+            path.write_bytes(b"no image")
+        else:
+            Image.fromarray(noise(20 + i, 40, seed=i)).save(path)
+        made.append(Job(path, tmp_path / "lr" / path.name))
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def copy(picture: Picture):
+    return picture, "copy", ()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("devices", [1, 3])
+def test_results_come_in_order_and_do_not_depend_on_how_many_work(jobs, tmp_path, shrink, workers, devices):
+    results = list(pipeline.run(jobs, [shrink] * devices, Settings(workers=workers)))
+    assert [r.source for r in results] == [j.source for j in jobs]
+    assert [r.status for r in results] == ["failed" if i % 6 == 5 else "done" for i in range(24)]
+    for job, result in zip(jobs, results, strict=True):
+        if result.status == "done":
+            picture = images.read(job.source)
+            assert np.array_equal(images.read(job.target).pixels, shrink(picture)[0].pixels)
+    assert not [p for p in contents(tmp_path / "lr") if p.startswith(TEMPORARY)]
+
+
+def test_stages_overlap(jobs):
+    """While one image is computed, others are decoded and encoded."""
+    seen, most, lock = Counter(), Counter(), threading.Lock()
+
+    def work(picture):
+        with lock:
+            seen["computing"] += 1
+            most["computing"] = max(most["computing"], seen["computing"])
+        time.sleep(0.02)
+        with lock:
+            seen["computing"] -= 1
+        return copy(picture)
+
+    honest = images.read
+
+    def read(path):
+        with lock:
+            most["read while computing"] += seen["computing"]
+        return honest(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "read", read)
+        list(pipeline.run(jobs, [work], Settings(workers=3)))
+    assert most["computing"] == 1  # a device has one thread
+    assert most["read while computing"] > 3
+
+
+def test_images_in_flight_stay_within_the_memory_given(jobs, monkeypatch):
+    weights = {j.source: pipeline._weight(j, Settings()) for j in jobs}
+    room = 3 * max(weights.values())
+    now, most, lock = [0], [0], threading.Lock()
+    honest = pipeline._process
+
+    def process(job, *rest):
+        with lock:
+            now[0] += weights[job.source]
+            most[0] = max(most[0], now[0])
+        try:
+            time.sleep(0.005)
+            return honest(job, *rest)
+        finally:
+            with lock:
+                now[0] -= weights[job.source]
+
+    monkeypatch.setattr(pipeline, "_process", process)
+    assert len(list(pipeline.run(jobs, [copy], Settings(workers=20, memory=room)))) == len(jobs)
+    assert 0 < most[0] <= room
+    assert len(list(pipeline.run(jobs, [copy], Settings(overwrite=True, workers=20, memory=1)))) == len(jobs)  # one at a time
+
+
+def test_a_caller_that_stops_listening_leaves_nothing_half_done(jobs, tmp_path, shrink):
+    results = pipeline.run(jobs, [shrink], Settings(workers=3))
+    assert next(results).status == "done"
+    results.close()
+    done = contents(tmp_path / "lr")
+    assert 1 <= len(done) < 20
+    assert not [name for name in done if name.startswith(TEMPORARY)]
+    assert all(images.read(tmp_path / "lr" / name).tag is not None for name in done)
+    assert threading.active_count() < 3
+    assert not tiling.abandon.is_set()
+
+
+def test_a_computation_that_nobody_waits_for_is_given_up():
+    calls = []
+
+    class Slow(BicubicDown):
+        def forward(self, hr):
+            calls.append(1)
+            tiling.abandon.set()
+            return super().forward(hr)
+
+    try:
+        with pytest.raises(Abandoned):
+            tiling.run(Slow(2), noise(64, 64), down=True, device=torch.device("cpu"), tile=8)
+    finally:
+        tiling.abandon.clear()
+    assert len(calls) == 1
+
+
+def test_nothing_is_begun_once_it_is_told_to_stop(jobs):
+    done = []
+
+    def work(picture):
+        done.append(1)
+        return copy(picture)
+
+    results = list(pipeline.run(jobs, [work], Settings(workers=2, stop=lambda: len(done) >= 4)))
+    assert 4 <= len(done) <= 6
+    assert [r.source for r in results] == [j.source for j in jobs[: len(results)]]
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_a_batch_ends_after_so_many_failures(jobs, most):
+    results = list(batch.run(jobs, copy, Settings(workers=1), max_errors=most))
+    assert most <= sum(r.status == "failed" for r in results) <= most + 1
+    assert len(results) < len(jobs) or most == 4
+
+
+def test_the_slowest_stage_is_known(jobs):
+    pace = Pace()
+
+    def work(picture):
+        time.sleep(0.02)
+        return copy(picture)
+
+    list(pipeline.run(jobs, [work], Settings(workers=2), pace))
+    assert pace.slowest(2, 1) == "compute"
+    assert all(seconds > 0 for seconds in pace.seconds.values())
+    assert Pace({"decode": 9.0, "compute": 4.0, "encode": 1.0}).slowest(1, 1) == "decode"
+    assert Pace({"decode": 9.0, "compute": 4.0, "encode": 1.0}).slowest(3, 1) == "compute"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), MemoryError()])
+def test_a_tile_that_does_not_fit_is_halved_until_it_does(error):
+    sides = []
+
+    class Greedy(BicubicDown):
+        def forward(self, hr):
+            sides.append(max(hr.shape[2:]))
+            if max(hr.shape[2:]) > 100:
+                raise error
+            return super().forward(hr)
+
+    image = noise(256, 256)
+    network = Greedy(2)
+    made = tiling.run(network, image, down=True, device=torch.device("cpu"), tile=128)
+    assert np.abs(made.astype(int) - tiling.run(BicubicDown(2), image, down=True, device=torch.device("cpu"))).max() <= 1
+    assert sides[0] == 256
+    network.forward = lambda hr: (_ for _ in ()).throw(error)
+    with pytest.raises(type(error)):
+        tiling.run(network, image, down=True, device=torch.device("cpu"), tile=128)
+
+
+def test_a_large_image_is_turned_into_an_array_in_bands(monkeypatch):
+    pixels = noise(130, 37)
+    for mode in ("RGB", "L", "RGBA", "LA"):
+        image = Image.fromarray(pixels).convert(mode)
+        whole = images._array(image)
+        with monkeypatch.context() as patch:
+            patch.setattr(images, "BAND", 1000)
+            assert np.array_equal(images._array(image), whole)
+        assert np.array_equal(whole, np.asarray(image))
+
+
+def test_a_header_tells_the_size_and_the_scale(tmp_path, shrink):
+    assert images.peek(PHOTOS / "eyes.png") == (221, 161)
+    assert images.peek(tmp_path / "nothing.png") is None
+    assert images.tagged_scale(PHOTOS / "eyes.png") is None
+    with (tmp_path / "lr.png").open("wb") as file:
+        images.encode(shrink(Picture(noise(16, 16)))[0], file)
+    assert images.tagged_scale(tmp_path / "lr.png") == 4

@@ -101,7 +101,7 @@ class Upscaler:
 
 
 def run(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | None],
     works: Work | Sequence[Work],
     settings: Settings | None = None,
     *,

@@ -28,6 +28,7 @@ Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]  # → the resu
 Stage = Literal["decode", "compute", "encode"]
 T = TypeVar("T")
 
+END = Job(Path(), None)  # what stands where there are no more
 AHEAD = 64  # images that may be finished before the one whose turn it is
 HELD = 12  # bytes of memory a pixel of the larger of an image and its result
 
@@ -176,8 +177,10 @@ def _weight(job: Job, settings: Settings) -> int:
     return 0 if size is None else HELD * size[0] * size[1] * max(1, settings.enlarges(job.source))
 
 
-def run(jobs: Iterable[Job], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Iterator[Result]:
+def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Iterator[Result]:
     """Process jobs and yield what became of each, in their order; one of ``works`` for each device.
+
+    A None among the jobs says that there is none at the moment.
 
     An image larger than the memory for images in flight is processed alone. Where the caller
     stops listening, or an exception like ``KeyboardInterrupt`` comes through, images being
@@ -195,9 +198,10 @@ def run(jobs: Iterable[Job], works: Sequence[Work], settings: Settings, pace: Pa
         while more or turns:
             while more and len(turns) < AHEAD + settings.in_flight and len(running) < settings.in_flight:
                 if held is None:
-                    job = next(source, None) if not settings.stop() else None
-                    if job is None:
+                    job = END if settings.stop() else next(source, END)
+                    if job is END:
                         more = False
+                    if job is END or job is None:
                         break
                     known = _settled(job, settings)
                     if known is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carcli.cli.common import Live, allow_large_images, emit, report, say_error
+from carcli.cli.common import INTERRUPTED, Interrupt, Live, allow_large_images, emit, report, say_error
 
 if TYPE_CHECKING:
     from carcli.estimate import Estimate
@@ -149,8 +149,11 @@ def _clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _appearing(asked: Asked, stop: Callable[[], bool]) -> Iterator[Job]:
-    """Jobs as files appear, each once it has stopped changing; a file that failed is tried again when it changes."""
+def _appearing(asked: Asked, stop: Callable[[], bool]) -> Iterator[Job | None]:
+    """Jobs as files appear, each once it has stopped changing; a file that failed is tried again when it changes.
+
+    None after each look at the folders.
+    """
     tried: dict[Path, tuple[int, int]] = {}
     while not stop():
         for job in plan_jobs(asked):
@@ -165,6 +168,7 @@ def _appearing(asked: Asked, stop: Callable[[], bool]) -> Iterator[Job]:
             if not job.target.exists():
                 yield job
         time.sleep(POLL)
+        yield None
 
 
 def carry_out(
@@ -193,12 +197,17 @@ def carry_out(
     if not one_file:
         batch.writable(asked.output)
         journal = Journal(asked.output, kind.settings)
+    watched = Interrupt() if asked.watch else None
+
+    def ended() -> bool:
+        return stop() or (watched is not None and watched.asked)
+
     settings = Settings(
         overwrite=asked.overwrite, update=asked.update, compression=asked.png_level, workers=asked.workers,
-        enlarges=lambda path: int(kind.area(path)), stop=stop,
+        enlarges=lambda path: int(kind.area(path)), stop=ended,
     )  # fmt: skip
     pace = Pace()
-    every: Iterator[Job] = _appearing(asked, stop) if asked.watch else iter(jobs)
+    every: Iterator[Job | None] = _appearing(asked, ended) if asked.watch else iter(jobs)
     results: Iterator[Result] = batch.run(
         every, works, settings, journal=journal, max_errors=asked.max_errors, pace=pace
     )  # fmt: skip
@@ -209,4 +218,10 @@ def carry_out(
 
     if asked.watch and not asked.quiet and not asked.as_json:
         say_error("watching; Ctrl-C ends it")
-    report(results, total, kind.verb, asked.as_json, asked.quiet, live, slowest)
+    try:
+        report(results, total, kind.verb, asked.as_json, asked.quiet, live, slowest)
+    finally:
+        if watched is not None:
+            watched.restore()
+    if watched is not None:
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,150 @@
+"""Batches from the command line: what is taken, what is planned, what stops them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PHOTOS, noise
+from PIL import Image
+from test_cli import carcli
+
+from carcli import estimate
+from carcli.journal import NAME
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for i in range(4):
+        Image.fromarray(noise(16, 24, seed=i)).save(f"photos/{i}.png")
+
+
+DOWN = ("down", "--model", "bicubic", "--device", "cpu")
+
+
+def names(folder: str) -> list[str]:
+    return sorted(p.name for p in Path(folder).glob("*.png"))
+
+
+def test_a_dry_run_says_what_would_be_and_does_nothing():
+    code, out, err = carcli(*DOWN, "photos", "--dry-run")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == f"{Path('photos/0.png')} -> {Path('lr/0.png')}"
+    assert lines[-1].startswith("4 images to do, 0 done already, 0 that cannot be; 0.0 megapixels")
+    assert not Path("lr").exists()
+    code, out, _ = carcli(*DOWN, "photos", "--dry-run", "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["event"] for r in records] == ["plan"] * 4 + ["estimate"]
+    assert records[-1]["waiting"] == 4
+    assert records[-1]["seconds"] > 0
+
+
+def test_inputs_from_a_file_and_from_standard_input(monkeypatch):
+    Path("list.txt").write_text("photos/0.png\n\nphotos/2.png\n")
+    assert carcli(*DOWN, "--from-file", "list.txt")[0] == 0
+    assert names("lr") == ["0.png", "2.png"]
+    done = subprocess.run(
+        [sys.executable, "-m", "carcli", *DOWN, "--from-file", "-", "-o", "piped"],
+        input=b"photos/1.png\0photos/3.png\0", capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert names("piped") == ["1.png", "3.png"]
+    code, _, err = carcli(*DOWN, "--from-file", "nothing.txt")
+    assert code == 2
+    assert "nothing.txt: No such file" in err
+
+
+def test_patterns_choose():
+    assert carcli(*DOWN, "photos", "--include", "[0-2].png", "--exclude", "1*")[0] == 0
+    assert names("lr") == ["0.png", "2.png"]
+
+
+@pytest.mark.parametrize(("options", "most"), [(("--fail-fast",), 1), (("--max-errors", 2), 2)])
+def test_failures_stop_a_batch_if_asked(options, most):
+    for i in range(40):
+        Path(f"photos/a{i:02}.png").write_bytes(b"bad")
+    code, out, _ = carcli(*DOWN, "photos", "--json", "-j", 1, *options)
+    assert code == 1
+    records = [json.loads(line) for line in out.splitlines()]
+    assert most <= sum(r.get("status") == "failed" for r in records) <= most + 1
+    assert records[-1]["failed"] == sum(records[-1]["reasons"].values())
+
+
+def test_a_report_of_many_failures_groups_them():
+    for i in range(5):
+        Path(f"photos/a{i}.png").write_bytes(b"bad")
+    Path("photos/b.png").write_bytes(b"")
+    err = carcli(*DOWN, "photos")[2]
+    assert "5 failed: not an image that Pillow can read" in err
+    assert "1 failed: the file is empty" in err
+
+
+def test_a_full_disk_is_refused_at_the_start_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1})())
+    code, _, err = carcli(*DOWN, "photos")
+    assert code == 3
+    assert "--ignore-space" in err
+    assert not Path("lr").exists()
+    assert carcli(*DOWN, "photos", "--ignore-space")[0] == 0
+
+
+def test_two_devices_give_the_bytes_of_one():
+    carcli(*DOWN, "photos", "-o", "one")
+    code, _, err = carcli("down", "photos", "--model", "bicubic", "--device", "cpu,cpu", "-o", "two")
+    assert code == 0, err
+    assert {n: Path("one", n).read_bytes() for n in names("one")} == {n: Path("two", n).read_bytes() for n in names("two")}
+
+
+def test_a_changed_source_is_told_and_updated_if_asked():
+    carcli(*DOWN, "photos")
+    Image.fromarray(noise(16, 24, seed=8)).save("photos/1.png")
+    os.utime("photos/1.png", (1, 1))
+    before = Path("lr/1.png").read_bytes()
+    carcli(*DOWN, "photos")
+    assert Path("lr/1.png").read_bytes() == before
+    code, out, _ = carcli(*DOWN, "photos", "--update", "--json")
+    assert code == 0
+    assert [Path(r["source"]).name for r in map(json.loads, out.splitlines()) if r.get("status") == "done"] == ["1.png"]
+    assert Path("lr/1.png").read_bytes() != before
+
+
+def test_a_single_output_file_has_no_journal():
+    assert carcli(*DOWN, "photos/0.png", "-o", "small.png")[0] == 0
+    assert Path("small.png").exists()
+    assert not Path(NAME).exists()
+
+
+def test_a_watched_folder_is_worked_on_as_it_fills():
+    command = [sys.executable, "-m", "carcli", *DOWN, "photos", "--watch", "--json"]
+    for path in Path("photos").iterdir():
+        os.utime(path, (1, 1))
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        _wait_for(["0.png", "1.png", "2.png", "3.png"])
+        Path("photos/half.png").write_bytes((PHOTOS / "eyes.png").read_bytes()[:100])  # still being copied
+        time.sleep(0.5)
+        shutil.copy(PHOTOS / "eyes.png", "photos/half.png")
+        _wait_for(["0.png", "1.png", "2.png", "3.png", "half.png"])
+    finally:
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert [json.loads(line)["status"] for line in out.splitlines() if '"image"' in line] == ["done"] * 5
+
+
+def _wait_for(wanted: list[str]) -> None:
+    deadline = time.monotonic() + 60
+    while names("lr") != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert names("lr") == wanted

@@ -260,14 +260,25 @@ def tagged_scale(path: Path) -> int | None:
         return None
 
 
+def _image(picture: Picture) -> Image.Image:
+    """L, LA, RGB or RGBA, made in bands of rows, so that nothing large is held but the picture and the result."""
+    width, height = picture.size
+    planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
+    rows = max(1, BAND // (4 * width))
+    mode = ("L" if picture.pixels.shape[2] == 1 else "RGB") + ("" if picture.alpha is None else "A")
+    image = Image.new(mode, (width, height))
+    for top in range(0, height, rows):
+        band = np.concatenate([plane[top : top + rows] for plane in planes], 2)
+        image.paste(Image.fromarray(band[..., 0] if band.shape[2] == 1 else band), (0, top))
+    return image
+
+
 def encode(picture: Picture, file: IO[bytes], compression: int = 6) -> None:
     """Write a picture as PNG with its alpha, profile, EXIF and tag.
 
     ``compression`` is zlib's level, 0 to 9.
     """
-    channels = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
-    array = np.concatenate(channels, 2) if len(channels) > 1 else picture.pixels
-    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)  # L, LA, RGB or RGBA by the shape
+    image = _image(picture)
     options: dict[str, Any] = {"compress_level": compression}
     if picture.tag is not None:
         info = PngInfo()

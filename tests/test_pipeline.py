@@ -209,6 +209,19 @@ def test_a_large_image_is_turned_into_an_array_in_bands(monkeypatch):
         assert np.array_equal(whole, np.asarray(image))
 
 
+@pytest.mark.parametrize("shape", [(40, 30, 3), (40, 30, 1), (1, 1, 3)])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_large_image_is_written_in_bands(monkeypatch, shape, alpha):
+    plane = noise(*shape[:2], seed=5)[..., :1] if alpha else None
+    picture = Picture(noise(*shape), plane)
+    whole = images._image(picture)
+    monkeypatch.setattr(images, "BAND", 500)
+    banded = images._image(picture)
+    assert banded.mode == whole.mode == {1: "L", 3: "RGB"}[shape[2]] + ("A" if alpha else "")
+    assert np.array_equal(np.asarray(banded), np.asarray(whole))
+    assert np.array_equal(np.asarray(whole).reshape(*shape[:2], -1)[..., : shape[2]], picture.pixels)
+
+
 def test_a_header_tells_the_size_and_the_scale(tmp_path, shrink):
     assert images.peek(PHOTOS / "eyes.png") == (221, 161)
     assert images.peek(tmp_path / "nothing.png") is None

@@ -6,9 +6,11 @@ import json
 import sys
 
 import pytest
+import torch
 
-from carcli.bench import speed
+from carcli.bench import speed, throughput
 from carcli.ops import resample_cpu
+from carcli.rescaler import load
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -59,3 +61,31 @@ def test_machine_code_that_cannot_be_kept_is_compiled_all_the_same(monkeypatch):
     monkeypatch.setattr(resample_cpu.numba, "njit", njit)
     assert resample_cpu._jit(len) is len
     assert [o.get("cache") for o in seen] == [True, None]
+
+
+def test_the_networks_share_of_the_peak_is_measured():
+    pair = load("edsr", 4, "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throughput, "SIDE", 128)
+        found = throughput.networks(pair, throughput.peak_convolution(torch.device("cpu"), "fp32", 1), 1)
+    for way in ("down", "up"):
+        assert found[f"{way}_megapixels_per_second"] > 0
+        assert 0 < found[f"{way}_of_peak"] < 1.5
+
+
+def test_multiplications_are_counted():
+    layer = torch.nn.Conv2d(4, 8, 3, padding=1)
+    with throughput._counted(layer) as count:
+        layer(torch.zeros(2, 4, 5, 6))
+    assert sum(count) == 2 * 5 * 6 * 8 * 4 * 9
+
+
+def test_a_batch_and_its_memory_are_measured(monkeypatch):
+    monkeypatch.setattr(throughput, "BATCH", 2)
+    monkeypatch.setattr(throughput, "BATCH_SIZE", (64, 48))
+    found = throughput.batch("bicubic", 2, "cpu", 2, 1)
+    assert found["down_seconds"] > 0
+    assert set(found["up_stages"]) == {"decode", "compute", "encode"}
+    measured = throughput.memory(1, "bicubic", 4)
+    assert 1e8 < measured["down_bytes"] < measured["bound"]
+    assert 1e8 < measured["up_bytes"] < measured["bound"]

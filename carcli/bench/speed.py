@@ -1,4 +1,6 @@
-"""``python -m carcli.bench.speed resampler|down``: how fast and how lean carcli is on this machine.
+"""``python -m carcli.bench.speed resampler|down|networks|batch|memory``: how fast and how lean carcli is on this machine.
+
+``networks``, ``batch``, ``memory``: see ``carcli.bench.throughput``; one JSON object a line.
 
 ``down``: seconds of ``carcli down`` on a photograph of 12 megapixels with the default checkpoint
 at x4, and the resampler's share of them.
@@ -30,7 +32,7 @@ from torch import Tensor
 
 from carcli.ops import dispatch
 from carcli.ops.resample import Heads, apply_heads, resample, resample_composition
-from carcli.rescaler import pick_device
+from carcli.rescaler import load, pick_device
 
 SIZES = ((256, 256), (512, 384), (1024, 1024), (2048, 1536))  # LR width, height
 SCALES = (2, 4)
@@ -188,7 +190,6 @@ def measure(
 def measure_down(device: torch.device) -> tuple[float, float]:
     """Seconds that ``down`` takes for 4000x3000 pixels, and the fraction of them spent in ``resample``."""
     from carcli.models import resampler_net
-    from carcli.rescaler import load
 
     pair = load("edsr", 4, str(device))
     photograph = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
@@ -241,15 +242,36 @@ def _show(rows: list[Timing]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["resampler", "down"])
+    parser.add_argument("what", choices=["resampler", "down", "networks", "batch", "memory"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="fp32", help="of the heads")
     parser.add_argument("--size", action="append", help="LR size as WIDTHxHEIGHT; repeatable")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-composition", action="store_true", help="time the fused path alone")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", action="append", help="networks, batch, memory: families or checkpoints; repeatable")
+    parser.add_argument("--scale", type=int, default=4)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--workers", type=int, default=0, help="batch: images in flight")
+    parser.add_argument("--png-level", type=int, default=6)
+    parser.add_argument("--megapixels", type=int, default=200, help="memory: of the picture")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
+    if arguments.what in ("networks", "batch", "memory"):
+        from carcli.bench import throughput
+
+        models = arguments.model or ["edsr", "tad"]
+        if arguments.what == "networks":
+            peak = throughput.peaks(device, arguments.precision)
+            throughput.show({"peak_multiplications_per_second": peak, "device": str(device), "precision": arguments.precision})
+        for model in models:
+            if arguments.what == "networks":
+                throughput.show(throughput.networks(load(model, arguments.scale, str(device), arguments.precision), peak))
+            elif arguments.what == "batch":
+                throughput.show(throughput.batch(model, arguments.scale, str(device), arguments.workers, arguments.png_level))
+            else:
+                throughput.show(throughput.memory(arguments.megapixels, model, arguments.scale, arguments.precision))
+        return
     sizes = [tuple(map(int, s.split("x"))) for s in arguments.size] if arguments.size else SIZES
     if arguments.what == "down":
         total, share = measure_down(device)

@@ -14,6 +14,8 @@ from conftest import PHOTOS
 from carcli.errors import UsageError, WeightsError
 from carcli.training import recipe
 from carcli.training.loop import Run, train
+from carcli.training.start import networks
+from carcli.weights.choose import choose, load
 
 CAR = """
 [model]
@@ -114,3 +116,27 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel.World, "leave", lambda self: None)
     with pytest.raises(UsageError, match="shared by 3 processes"):
         train(recipe.parse(CAR, "car"), [PHOTOS], Run(tmp_path / "run", 1, steps=1))
+
+
+def test_a_deeper_network_starts_as_the_shallower_one(tmp_path):
+    """Blocks beyond the checkpoint's begin as nothing: the networks compute the same, and then learn more."""
+    shallow = recipe.parse(CAR, "shallow")
+    best = train(shallow, [PHOTOS], Run(tmp_path / "shallow", 1, steps=2))
+    model = shallow.model
+    deep = replace(shallow, model=replace(model, down={**model.down, "blocks": 3}, up={**model.up, "blocks": 2}))
+    pair, taken = networks(deep, str(best))
+    assert taken == ("down", "up")
+    hr = torch.rand(1, 3, 32, 48)
+    old = load(choose(str(best), None))
+    with torch.no_grad():
+        assert torch.equal(pair.down(hr), old.down(hr))
+        assert torch.equal(pair.up(hr), old.up(hr))
+    assert sum(p.numel() for p in pair.up.parameters()) > sum(p.numel() for p in old.up.parameters())
+    train(deep, [PHOTOS], Run(tmp_path / "deep", 1, steps=1, init=str(best)))
+
+
+def test_a_shallower_or_wider_network_is_not_filled(start):
+    model = recipe.parse(CAR, "car").model
+    for up in ({**model.up, "blocks": 0}, {**model.up, "features": 32}):
+        other = replace(recipe.parse(CAR, "car"), model=replace(model, up=up))
+        assert networks(other, str(start))[1] == ("down",)

@@ -6,6 +6,10 @@ only fewer multiplications make a step faster: this form needs a quarter of them
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -28,55 +32,60 @@ _G = torch.tensor(
 )
 _GG = torch.kron(_G, _G)  # (36, 9): a filter's transform, both axes at once
 
+BAND = 1024  # tiles: 9 MB of 64 channels each way
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": True, "boundscheck": False, "error_model": "numpy"}
 
 
 @njit(**_OPTIONS)
-def _gather(x: Floats, v: Floats) -> None:
-    """Bᵀ d B of every 6x6 input tile: x (B, H, W, C) zero padded by one, v (36, tiles, C)."""
-    batch, height, width, channels = x.shape
+def _gather(x: Floats, v: Floats, first: int, last: int) -> None:
+    """Bᵀ d B of every 6x6 input tile: x (B, H, W, C) zero padded by one, v (36, tiles, C).
+
+    ``first`` and ``last`` count rows of tiles, over all images of the batch.
+    """
+    _, height, width, channels = x.shape
     rows, columns = (height + 3) // 4, (width + 3) // 4
     half = np.zeros((6, 6, channels), np.float32)
     line = np.zeros((6, channels), np.float32)
     t = 0
-    for b in range(batch):
-        for ty in range(rows):
-            for tx in range(columns):
-                for i in range(6):  # along the row
-                    y = 4 * ty - 1 + i
-                    if y < 0 or y >= height:
-                        half[i] = 0
-                        continue
-                    left = 4 * tx - 1
-                    for j in range(6):
-                        if 0 <= left + j < width:
-                            line[j] = x[b, y, left + j]
-                        else:
-                            line[j] = 0
-                    for c in range(channels):
-                        d0, d1, d2, d3, d4, d5 = line[0, c], line[1, c], line[2, c], line[3, c], line[4, c], line[5, c]
-                        p, q = d4 - 4 * d2, d3 - 4 * d1
-                        r, s = d4 - d2, 2 * (d3 - d1)
-                        half[i, 0, c] = 4 * d0 - 5 * d2 + d4
-                        half[i, 1, c] = p + q
-                        half[i, 2, c] = p - q
-                        half[i, 3, c] = r + s
-                        half[i, 4, c] = r - s
-                        half[i, 5, c] = 4 * d1 - 5 * d3 + d5
+    for row_of_tiles in range(first, last):
+        b, ty = row_of_tiles // rows, row_of_tiles % rows
+        for tx in range(columns):
+            for i in range(6):  # along the row
+                y = 4 * ty - 1 + i
+                if y < 0 or y >= height:
+                    half[i] = 0
+                    continue
+                left = 4 * tx - 1
                 for j in range(6):
-                    v0, v1, v2, v3, v4, v5 = v[j, t], v[6 + j, t], v[12 + j, t], v[18 + j, t], v[24 + j, t], v[30 + j, t]
-                    for c in range(channels):
-                        d0, d1, d2 = half[0, j, c], half[1, j, c], half[2, j, c]
-                        d3, d4, d5 = half[3, j, c], half[4, j, c], half[5, j, c]
-                        p, q = d4 - 4 * d2, d3 - 4 * d1
-                        r, s = d4 - d2, 2 * (d3 - d1)
-                        v0[c] = 4 * d0 - 5 * d2 + d4
-                        v1[c] = p + q
-                        v2[c] = p - q
-                        v3[c] = r + s
-                        v4[c] = r - s
-                        v5[c] = 4 * d1 - 5 * d3 + d5
-                t += 1
+                    if 0 <= left + j < width:
+                        line[j] = x[b, y, left + j]
+                    else:
+                        line[j] = 0
+                for c in range(channels):
+                    d0, d1, d2, d3, d4, d5 = line[0, c], line[1, c], line[2, c], line[3, c], line[4, c], line[5, c]
+                    p, q = d4 - 4 * d2, d3 - 4 * d1
+                    r, s = d4 - d2, 2 * (d3 - d1)
+                    half[i, 0, c] = 4 * d0 - 5 * d2 + d4
+                    half[i, 1, c] = p + q
+                    half[i, 2, c] = p - q
+                    half[i, 3, c] = r + s
+                    half[i, 4, c] = r - s
+                    half[i, 5, c] = 4 * d1 - 5 * d3 + d5
+            for j in range(6):
+                v0, v1, v2, v3, v4, v5 = v[j, t], v[6 + j, t], v[12 + j, t], v[18 + j, t], v[24 + j, t], v[30 + j, t]
+                for c in range(channels):
+                    d0, d1, d2 = half[0, j, c], half[1, j, c], half[2, j, c]
+                    d3, d4, d5 = half[3, j, c], half[4, j, c], half[5, j, c]
+                    p, q = d4 - 4 * d2, d3 - 4 * d1
+                    r, s = d4 - d2, 2 * (d3 - d1)
+                    v0[c] = 4 * d0 - 5 * d2 + d4
+                    v1[c] = p + q
+                    v2[c] = p - q
+                    v3[c] = r + s
+                    v4[c] = r - s
+                    v5[c] = 4 * d1 - 5 * d3 + d5
+            t += 1
 
 
 @njit(**_OPTIONS)
@@ -126,46 +135,46 @@ def _scatter(v: Floats, x: Floats) -> None:
 
 
 @njit(**_OPTIONS)
-def _finish(m: Floats, bias: Floats, y: Floats) -> None:
-    """Aᵀ m A of every tile, plus the bias: m (36, tiles, K), y (B, H, W, K)."""
-    batch, height, width, channels = y.shape
+def _finish(m: Floats, bias: Floats, y: Floats, first: int, last: int) -> None:
+    """Aᵀ m A of every tile, plus the bias: m (36, tiles, K), y (B, H, W, K); rows of tiles as above."""
+    _, height, width, channels = y.shape
     rows, columns = (height + 3) // 4, (width + 3) // 4
     half = np.zeros((4, 6, channels), np.float32)
     t = 0
-    for b in range(batch):
-        for ty in range(rows):
-            for tx in range(columns):
-                for j in range(6):
-                    m0, m1, m2, m3, m4, m5 = m[j, t], m[6 + j, t], m[12 + j, t], m[18 + j, t], m[24 + j, t], m[30 + j, t]
+    for row_of_tiles in range(first, last):
+        b, ty = row_of_tiles // rows, row_of_tiles % rows
+        for tx in range(columns):
+            for j in range(6):
+                m0, m1, m2, m3, m4, m5 = m[j, t], m[6 + j, t], m[12 + j, t], m[18 + j, t], m[24 + j, t], m[30 + j, t]
+                for c in range(channels):
+                    p, q = m1[c] + m2[c], m1[c] - m2[c]
+                    r, s = m3[c] + m4[c], m3[c] - m4[c]
+                    half[0, j, c] = m0[c] + p + r
+                    half[1, j, c] = q + 2 * s
+                    half[2, j, c] = p + 4 * r
+                    half[3, j, c] = q + 8 * s + m5[c]
+            full = 4 * tx + 4 <= width
+            for i in range(min(4, height - 4 * ty)):
+                row = y[b, 4 * ty + i]
+                if full:
+                    y0, y1, y2, y3 = row[4 * tx], row[4 * tx + 1], row[4 * tx + 2], row[4 * tx + 3]
                     for c in range(channels):
-                        p, q = m1[c] + m2[c], m1[c] - m2[c]
-                        r, s = m3[c] + m4[c], m3[c] - m4[c]
-                        half[0, j, c] = m0[c] + p + r
-                        half[1, j, c] = q + 2 * s
-                        half[2, j, c] = p + 4 * r
-                        half[3, j, c] = q + 8 * s + m5[c]
-                full = 4 * tx + 4 <= width
-                for i in range(min(4, height - 4 * ty)):
-                    row = y[b, 4 * ty + i]
-                    if full:
-                        y0, y1, y2, y3 = row[4 * tx], row[4 * tx + 1], row[4 * tx + 2], row[4 * tx + 3]
-                        for c in range(channels):
-                            p, q = half[i, 1, c] + half[i, 2, c], half[i, 1, c] - half[i, 2, c]
-                            r, s = half[i, 3, c] + half[i, 4, c], half[i, 3, c] - half[i, 4, c]
-                            y0[c] = half[i, 0, c] + p + r + bias[c]
-                            y1[c] = q + 2 * s + bias[c]
-                            y2[c] = p + 4 * r + bias[c]
-                            y3[c] = q + 8 * s + half[i, 5, c] + bias[c]
-                    else:
-                        for c in range(channels):
-                            p, q = half[i, 1, c] + half[i, 2, c], half[i, 1, c] - half[i, 2, c]
-                            r, s = half[i, 3, c] + half[i, 4, c], half[i, 3, c] - half[i, 4, c]
-                            row[4 * tx, c] = half[i, 0, c] + p + r + bias[c]
-                            if 4 * tx + 1 < width:
-                                row[4 * tx + 1, c] = q + 2 * s + bias[c]
-                            if 4 * tx + 2 < width:
-                                row[4 * tx + 2, c] = p + 4 * r + bias[c]
-                t += 1
+                        p, q = half[i, 1, c] + half[i, 2, c], half[i, 1, c] - half[i, 2, c]
+                        r, s = half[i, 3, c] + half[i, 4, c], half[i, 3, c] - half[i, 4, c]
+                        y0[c] = half[i, 0, c] + p + r + bias[c]
+                        y1[c] = q + 2 * s + bias[c]
+                        y2[c] = p + 4 * r + bias[c]
+                        y3[c] = q + 8 * s + half[i, 5, c] + bias[c]
+                else:
+                    for c in range(channels):
+                        p, q = half[i, 1, c] + half[i, 2, c], half[i, 1, c] - half[i, 2, c]
+                        r, s = half[i, 3, c] + half[i, 4, c], half[i, 3, c] - half[i, 4, c]
+                        row[4 * tx, c] = half[i, 0, c] + p + r + bias[c]
+                        if 4 * tx + 1 < width:
+                            row[4 * tx + 1, c] = q + 2 * s + bias[c]
+                        if 4 * tx + 2 < width:
+                            row[4 * tx + 2, c] = p + 4 * r + bias[c]
+            t += 1
 
 
 @njit(**_OPTIONS)
@@ -223,16 +232,61 @@ def _pixels(x: Tensor) -> Floats:
     return cast(Floats, x.permute(0, 2, 3, 1).contiguous().numpy())
 
 
+def _shared(task: Callable[[int, int], object], first: int, last: int) -> None:
+    """Do rows of tiles ``first`` to ``last``, shared by as many threads as torch uses."""
+    threads = min(torch.get_num_threads(), last - first)
+    if threads < 2:
+        task(first, last)
+        return
+    edges = [first + (last - first) * i // threads for i in range(threads + 1)]
+    pool = _pool(torch.get_num_threads())
+    waiting = [pool.submit(task, a, b) for a, b in itertools.pairwise(edges)]
+    for one in waiting:
+        one.result()
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="winograd")
+
+
+def _in_bands(pixels: Floats, u: Tensor, bias: Floats, out: Floats) -> None:
+    """The convolution, without keeping what a gradient needs: rows of tiles, as many at once as the cache holds."""
+    batch, height, width, channels = pixels.shape
+    columns = (width + 3) // 4
+    rows = batch * ((height + 3) // 4)
+    band = max(1, BAND // columns)
+    v = torch.empty(36, min(band, rows) * columns, channels)
+    m = torch.empty(36, min(band, rows) * columns, u.shape[2])
+    for top in range(0, rows, band):
+        bottom = min(top + band, rows)
+        tiles = (bottom - top) * columns
+        here, there = v[:, :tiles], m[:, :tiles]
+        now, then = here.numpy(), there.numpy()
+
+        def gather(first: int, last: int, top: int = top, now: Floats = now) -> None:
+            _gather(pixels, now[:, (first - top) * columns :], first, last)
+
+        def finish(first: int, last: int, top: int = top, then: Floats = then) -> None:
+            _finish(then[:, (first - top) * columns :], bias, out, first, last)
+
+        _shared(gather, top, bottom)
+        torch.bmm(here, u, out=there)
+        _shared(finish, top, bottom)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         pixels = _pixels(x.detach())
         b, h, w, c = pixels.shape
-        v = torch.empty(36, b * ((h + 3) // 4) * ((w + 3) // 4), c)
-        _gather(pixels, v.numpy())
+        rows = b * ((h + 3) // 4)
         u = _filters(weight.detach())
         y = torch.empty((b, weight.shape[0], h, w), memory_format=torch.channels_last)
-        _finish(torch.bmm(v, u).numpy(), bias.detach().numpy(), y.permute(0, 2, 3, 1).numpy())
+        out = y.permute(0, 2, 3, 1).numpy()
+        v = torch.empty(36, rows * ((w + 3) // 4), c)
+        _gather(pixels, v.numpy(), 0, rows)
+        _finish(torch.bmm(v, u).numpy(), bias.detach().numpy(), out, 0, rows)
         context.save_for_backward(v, u)
         context.size = pixels.shape
         return y
@@ -256,6 +310,10 @@ class _Convolution(torch.autograd.Function):
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3x3 convolution of x (B, C, H, W) float32 with weight (K, C, 3, 3), zero padded by one, stride 1; (B, K, H, W)."""
+    if not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)):
+        y = torch.empty((x.shape[0], weight.shape[0], *x.shape[2:]), memory_format=torch.channels_last)
+        _in_bands(_pixels(x.detach()), _filters(weight.detach()), bias.detach().numpy(), y.permute(0, 2, 3, 1).numpy())
+        return y
     return cast(Tensor, _Convolution.apply(x, weight, bias))
 
 

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
+from carcli.models.layers import ResidualBlock
 from carcli.models.registry import Pair, build
 from carcli.training.recipe import Recipe
 from carcli.weights import choose
 
 
-def _same(a: nn.Module, b: nn.Module) -> bool:
-    shapes = [{name: tensor.shape for name, tensor in net.state_dict().items()} for net in (a, b)]
-    return type(a) is type(b) and shapes[0] == shapes[1]
+def _blocks(net: nn.Module) -> list[str]:
+    """The names of a network's residual blocks, in order: ``body.0``, ``body.1``…"""
+    return [name for name, module in net.named_modules() if isinstance(module, ResidualBlock)]
+
+
+def _renamed(given: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
+    """A shallower network's weights under the names that they have in a deeper one: what follows its blocks moves on."""
+    state, few, many = given.state_dict(), _blocks(given), _blocks(mine)
+    if not few or len(few) >= len(many) or few != many[: len(few)]:
+        return state
+    body, first = few[0].rpartition(".")[::2]
+    begin, more = int(first) + len(few), len(many) - len(few)
+
+    def moved(name: str) -> str:
+        parts = name.removeprefix(f"{body}.").split(".", 1)
+        if not name.startswith(f"{body}.") or not parts[0].isdigit() or int(parts[0]) < begin:
+            return name
+        return f"{body}.{int(parts[0]) + more}.{parts[1]}"
+
+    return {moved(name): tensor for name, tensor in state.items()}
+
+
+def _take(mine: nn.Module, given: nn.Module) -> bool:
+    """Fill a network with another's weights, if it is the same or only deeper; blocks beyond the other's begin as nothing."""
+    state = _renamed(given, mine)
+    own = mine.state_dict()
+    added = _blocks(mine)[len(_blocks(given)) :]
+    expected = {name: t.shape for name, t in own.items() if not any(name.startswith(f"{b}.") for b in added)}
+    if type(mine) is not type(given) or not state or {name: t.shape for name, t in state.items()} != expected:
+        return False
+    mine.load_state_dict({**own, **state})
+    for name in added:
+        last = cast(nn.Conv2d, cast(ResidualBlock, mine.get_submodule(name)).body[2])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(cast(Tensor, last.bias))
+    return True
 
 
 def networks(recipe: Recipe, init: str | None) -> tuple[Pair, tuple[str, ...]]:
     """The recipe's networks, and the halves of them that a checkpoint gave.
 
     ``init`` is what ``--model`` takes. A half of the recipe takes the checkpoint's weights where
-    it is the same network; where neither is, or a half that the recipe freezes is not, that is an
+    it is the same network, or one with fewer blocks; where neither is, or a half that the recipe freezes is not, that is an
     error: ``UsageError`` or ``WeightsError``.
     """
     torch.manual_seed(recipe.data.seed)
@@ -30,9 +66,7 @@ def networks(recipe: Recipe, init: str | None) -> tuple[Pair, tuple[str, ...]]:
     if init is not None:
         start = choose.load(choose.choose(init, part.scale))
         for half in ("down", "up"):
-            mine, given = getattr(pair, half), getattr(start, half)
-            if _same(mine, given) and given.state_dict():
-                mine.load_state_dict(given.state_dict())
+            if _take(getattr(pair, half), getattr(start, half)):
                 taken.append(half)
         if not taken:
             raise WeightsError(f"{init}: neither of its networks is one of recipe {recipe.name}")

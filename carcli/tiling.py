@@ -8,7 +8,7 @@ tile ends there, and the network pads it just as it would pad the whole image.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks 
 
 SMALLEST = 16  # LR pixels a side: below that, less memory is no help
 
+AT_ONCE = {"cuda": 4}  # tiles that a device computes together; one where nothing is said
 abandon = threading.Event()  # set where whatever is being computed is no longer wanted
 
 
@@ -95,19 +96,40 @@ def _channels(network: Network, channels: int) -> tuple[bool, int]:
     return as_rgb, 1 if as_rgb else getattr(network, "channels_out", 3)
 
 
+def _alike(every: Iterable[tuple[Span, Span]], most: int) -> Iterator[list[tuple[Span, Span]]]:
+    """Neighbouring tiles of one size, so many at once at most."""
+    group: list[tuple[Span, Span]] = []
+    for tile in every:
+        if group and (
+            len(group) == most or any(a.last - a.first != b.last - b.first for a, b in zip(tile, group[0], strict=True))
+        ):
+            yield group
+            group = []
+        group.append(tile)
+    if group:
+        yield group
+
+
 @torch.no_grad()
-def _step(network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int, last: bool) -> Image:
+def _step(
+    network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int, last: bool, batch: int
+) -> Image:
     """One network over an image of 8-bit levels or of floats in [0, 1]; the last one's result is rounded to 8 bits."""
     height, width, channels = image.shape
     scale = network.scale
     size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
     as_rgb, channels_out = _channels(network, channels)
     out = np.empty((*size, channels_out), np.uint8 if last else np.float32)
-    for rows, columns in tiles(image, network, tile, down):
+
+    def at(n: int) -> int:
+        return n // scale if down else n * scale
+
+    for group in _alike(tiles(image, network, tile, down), batch):
         if abandon.is_set():
             raise Abandoned
-        cut = torch.from_numpy(_cut(image, rows, columns).transpose(2, 0, 1).copy()).to(device)  # torch wants it its own
-        x = (to_float(cut) if cut.dtype == torch.uint8 else cut)[None]
+        cuts = torch.from_numpy(np.stack([_cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
+        x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
+        x = to_float(x) if x.dtype == torch.uint8 else x
         if as_rgb:
             x = x.expand(-1, 3, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -115,16 +137,12 @@ def _step(network: Network, image: Image, *, down: bool, device: torch.device, p
             y = network(x)
         if as_rgb:
             y = y.float().mean(1, keepdim=True)
-        result = (to_uint8(y) if last else y.float())[0]
-
-        def at(n: int) -> int:
-            return n // scale if down else n * scale
-
-        top, left = at(rows.start), at(columns.start)
-        bottom, right = min(at(rows.stop), size[0]), min(at(columns.stop), size[1])
-        skip_y, skip_x = top - at(rows.first), left - at(columns.first)
-        core = result[:, skip_y : skip_y + bottom - top, skip_x : skip_x + right - left]
-        out[top:bottom, left:right] = core.permute(1, 2, 0).cpu().numpy()
+        results = (to_uint8(y) if last else y.float()).permute(0, 2, 3, 1).cpu().numpy()
+        for (rows, columns), result in zip(group, results, strict=True):
+            top, left = at(rows.start), at(columns.start)
+            bottom, right = min(at(rows.stop), size[0]), min(at(columns.stop), size[1])
+            skip_y, skip_x = top - at(rows.first), left - at(columns.first)
+            out[top:bottom, left:right] = result[skip_y : skip_y + bottom - top, skip_x : skip_x + right - left]
     return out
 
 
@@ -136,7 +154,8 @@ def run(
     Parameters: ``image`` (H, W, C) uint8; ``tile``, LR pixels a side, the network's own by
     default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
     networks of a cascade work one after another, each over the whole image in its own tiles, on
-    floats that are rounded in the end only. Where a tile does not fit into memory, it is halved.
+    floats that are rounded in the end only. Where tiles do not fit into memory together, they are
+    computed one by one, and where one does not, it is halved.
 
     Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up; where the
     network makes grey of colour or colour of grey, C is what it makes.
@@ -144,15 +163,17 @@ def run(
     steps = network.steps if isinstance(network, Cascade) else [network]
     made: Image = image
     for left, step in zip(reversed(range(len(steps))), steps, strict=True):
-        side = tile or step.tile
+        side, batch = tile or step.tile, AT_ONCE.get(device.type, 1)
         while True:
             try:
-                made = _step(step, made, down=down, device=device, precision=precision, tile=side, last=left == 0)
+                made = _step(
+                    step, made, down=down, device=device, precision=precision, tile=side, last=left == 0, batch=batch
+                )  # fmt: skip
                 break
             except (torch.OutOfMemoryError, MemoryError):
-                if side <= SMALLEST:
+                if (side, batch) == (min(side, SMALLEST), 1):
                     raise
-                side = max(side // 2, SMALLEST)
+                side, batch = (side, 1) if batch > 1 else (max(side // 2, SMALLEST), 1)
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
     return made

@@ -166,3 +166,37 @@ def test_half_precision_is_close(precision):
     full = tiling.run(up, small, down=False, device=CPU).astype(int)
     half = tiling.run(up, small, down=False, device=CPU, precision=precision).astype(int)
     assert np.abs(full - half).mean() < 1.5
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 100])
+def test_tiles_computed_together_are_as_those_one_by_one(monkeypatch, at_once):
+    sizes = []
+    for index, name in ((0, "edsr"), (1, "tad")):
+        network = pair(name, 2)[index]
+        image = noise(130, 170)
+        alone = tiling.run(network, image, down=index == 0, device=CPU, tile=16)
+        with monkeypatch.context() as patch:
+            patch.setitem(tiling.AT_ONCE, "cpu", at_once)
+            honest = network.forward
+            patch.setattr(network, "forward", lambda x, honest=honest: (sizes.append(len(x)), honest(x))[1])
+            close(tiling.run(network, image, down=index == 0, device=CPU, tile=16), alone)
+    assert 1 < max(sizes) <= at_once
+
+
+def test_memory_for_one_tile_is_enough(monkeypatch):
+    """Where four do not fit they are computed one by one, on the same grid: the bytes stay."""
+    network = pair("bicubic", 2)[1]
+    image = noise(64, 64)
+    expected = tiling.run(network, image, down=False, device=CPU, tile=16)
+    honest, seen = network.forward, []
+
+    def forward(x):
+        seen.append(len(x))
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("no")
+        return honest(x)
+
+    monkeypatch.setitem(tiling.AT_ONCE, "cpu", 4)
+    monkeypatch.setattr(network, "forward", forward)
+    assert np.array_equal(tiling.run(network, image, down=False, device=CPU, tile=16), expected)
+    assert max(seen) > 1

@@ -91,6 +91,21 @@ def test_out_of_range_is_the_mean_excess():
     assert float(losses.out_of_range(torch.tensor([-0.5, 0.2, 1.0, 1.5]))) == pytest.approx(0.25)
 
 
+def test_the_log_error_falls_as_the_mean_psnr_rises():
+    target = torch.rand(3, 3, 8, 8)
+    noise = torch.randn(3, 3, 8, 8)
+    noise = noise / noise.square().flatten(1).mean(1).sqrt().view(3, 1, 1, 1)
+
+    def both(sizes):
+        image = target + noise * torch.tensor(sizes).view(3, 1, 1, 1)
+        errors = (image - target).square().flatten(1).mean(1)
+        return float(losses.log_error(image, target)), float((-10 * errors.log10()).mean())
+
+    (a, psnr_a), (b, psnr_b) = both([0.02, 0.05, 0.1]), both([0.01, 0.05, 0.1])
+    assert (a - b) * 10 / math.log(10) == pytest.approx(psnr_b - psnr_a, rel=0.02)
+    assert float(losses.log_error(target, target)) == 0
+
+
 def test_the_rate_rises_and_falls():
     made = tiny()
     assert rate_at(0.0, made) < rate_at(0.01, made) < rate_at(made.optimiser.warmup, made) == pytest.approx(1, abs=1e-6)
@@ -99,7 +114,7 @@ def test_the_rate_rises_and_falls():
 
 
 @pytest.mark.parametrize("rounding", ["straight-through", "soft", "none"])
-@pytest.mark.parametrize("reconstruction", ["l1", "l2"])
+@pytest.mark.parametrize("reconstruction", ["l1", "l2", "log"])
 def test_every_kind_of_loss_trains(folder, tmp_path, rounding, reconstruction):
     best = train(tiny(rounding=rounding, reconstruction=reconstruction), [folder], Run(tmp_path / "run", 1, steps=2))
     assert best.exists()

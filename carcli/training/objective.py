@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import NamedTuple, cast
 
@@ -16,6 +17,9 @@ from carcli.ops.quantize import quantize_soft, quantize_ste
 from carcli.ops.resample import resample
 from carcli.training import losses
 from carcli.training.recipe import Recipe
+
+
+RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss, "log": losses.log_error}
 
 
 class Terms(NamedTuple):
@@ -70,6 +74,6 @@ class Objective(nn.Module):
         for _ in range(times):
             sr = self.up(sr).float()
         distance = F.l1_loss(lr, thumbnail(hr, self.recipe.model.scale**times, lr.shape[1]))
-        total = total + (F.l1_loss(sr, hr) if weights.reconstruction == "l1" else F.mse_loss(sr, hr))
+        total = total + RECONSTRUCTION[weights.reconstruction](sr, hr)
         total = total + weights.lr_guidance * distance + weights.out_of_range * losses.out_of_range(lr)
         return Terms(total, distance.detach())

@@ -33,7 +33,7 @@ class DataPart:
 
 @dataclass(frozen=True)
 class LossPart:
-    reconstruction: Literal["l1", "l2"] = "l1"
+    reconstruction: Literal["l1", "l2", "log"] = "l1"
     rounding: Literal["straight-through", "soft", "none"] = "straight-through"
     offset_distance: float = 0.0  # weight of CAR's equation 9
     partial_tv: float = 0.0  # weight of CAR's equation 10

@@ -18,7 +18,6 @@ from carcli.ops.resample import resample
 from carcli.training import losses
 from carcli.training.recipe import Recipe
 
-
 RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss, "log": losses.log_error}
 
 

@@ -275,13 +275,16 @@ def test_every_recipe_of_the_package_starts(name, tmp_path):
 @pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="two minutes a recipe: set CARCLI_LONG to run it")
 @pytest.mark.parametrize("name", [n for n in recipe.names() if "full" not in n])
 def test_two_minutes_of_every_recipe_learn(name, tmp_path):
-    """As committed, from fresh weights where it can, on a handful of pictures: better than after a tenth of the time."""
+    """As committed, from fresh weights where it can, on a handful of pictures: the loss is lower than after a tenth of the time.
+
+    What is held out is one picture, unlike the three others: it says nothing yet.
+    """
     made = recipe.load(name)
     init = f"edsr-base-x{made.model.scale}" if made.model.freeze != "none" else None
     seen = []
     train(made, [PHOTOS], Run(tmp_path / "run", 2, init=init, validations=10), seen.append)
-    validations = [p.fidelity.hr for p in seen if p.validated]
-    assert max(validations[1:]) > validations[0]
+    losses = [p.loss for p in seen if p.validated]
+    assert losses[-1] < losses[0]
     assert seen[-1].rollbacks == 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,25 +109,26 @@ def run(
     journal: Journal | None = None,
     max_errors: int | None = None,
     pace: Pace | None = None,
-) -> Iterator[Result]:
-    """Process jobs, note each in the journal, and yield what became of each, in order.
+) -> Generator[Result]:
+    """Process jobs, note each in the journal as it is settled, and yield what became of each, in order.
 
     After ``max_errors`` failures nothing more is begun. ``works``: one for each device.
     """
     settings = settings or Settings()
-    errors = 0
+    errors, asked = 0, settings.stop
 
     def stop() -> bool:
-        return settings.stop() or (max_errors is not None and errors >= max_errors)
+        return asked() or (max_errors is not None and errors >= max_errors)
 
-    recorded = settings.recorded if journal is None else journal.recorded
+    settings = replace(settings, stop=stop)
+    if journal is not None:
+        settings = replace(settings, recorded=journal.recorded, note=journal.append)
     several = works if isinstance(works, Sequence) else [works]
     try:
-        for result in pipeline.run(jobs, several, replace(settings, stop=stop, recorded=recorded), pace):
-            errors += result.status == "failed"
-            if journal is not None:
-                journal.append(result)
-            yield result
+        with closing(pipeline.run(jobs, several, settings, pace)) as results:
+            for result in results:
+                errors += result.status == "failed"
+                yield result
     finally:
         if journal is not None:
             journal.close()

@@ -1,13 +1,15 @@
 """What happened to every image of an output folder, one JSON object a line, never rewritten.
 
-A line is written once its image is settled, so that after a crash the journal may lack the last
-ones but says nothing that is not so. Lines that were cut are passed over.
+A line is written once its image is settled, in the order in which images are. A crash may lose the
+last ones, an interrupt loses none, and nothing is said that is not so. Lines that were cut are
+passed over.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,7 @@ class Journal:
         self.path, self.folder, self.settings = folder / NAME, folder, settings
         self._made: dict[str, _Made] = {}
         self._file: IO[str] | None = None
+        self._lock = threading.Lock()
         try:
             with self.path.open(encoding="utf-8", errors="replace") as file:
                 for line in file:
@@ -74,7 +77,7 @@ class Journal:
         return "same" if same else "source"
 
     def append(self, result: Result) -> None:
-        """Note what became of an image. Raises ``OSError``."""
+        """Note what became of an image; from any thread. Raises ``OSError``."""
         if result.status == "skipped":
             return
         record: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": result.status}
@@ -82,17 +85,21 @@ class Journal:
         if result.target is not None:
             record["target"] = self._name(result.target)
         if result.status == "done":
-            size, changed = _state(result.source)
+            try:
+                size, changed = _state(result.source)
+            except OSError:  # it has gone since: nothing will be like it
+                size, changed = -1, -1
             record |= {"size": size, "changed": changed, "settings": self.settings, "model": result.model}
             record |= {"bytes": result.output_bytes, "seconds": round(result.seconds, 3)}
         else:
             record["reason"] = result.reason
-        if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
-            if self._file.tell() and not self._ends_whole():
-                self._file.write("\n")
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        with self._lock:
+            if self._file is None:
+                self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
+                if self._file.tell() and not self._ends_whole():
+                    self._file.write("\n")
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
 
     def _ends_whole(self) -> bool:
         with self.path.open("rb") as file:

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +78,7 @@ class Settings:
 
     overwrite: bool = False
     recorded: Callable[[Job], str] = lambda job: "unknown"  # how an output that is there was made, as the journal says it
+    note: Callable[[Result], None] = lambda result: None  # told what became of each image at once, from any thread
     update: bool = False  # replace outputs whose source has changed since
     compression: int = 6  # zlib's level of the PNGs
     workers: int = 0  # images in flight; 0: one more than there are processors
@@ -153,6 +154,13 @@ def _process(job: Job, target: Path, compute: _Devices, settings: Settings, pace
     )  # fmt: skip
 
 
+def _settle(job: Job, target: Path, compute: _Devices, settings: Settings, pace: Pace) -> Result:
+    """Process a job, and note it before anybody can ask for the result: an interrupt cannot come between."""
+    result = _process(job, target, compute, settings, pace)
+    settings.note(result)
+    return result
+
+
 EXISTS = {
     "unknown": "exists already; --overwrite replaces it",
     "same": "done already",
@@ -177,7 +185,7 @@ def _weight(job: Job, settings: Settings) -> int:
     return 0 if size is None else HELD * size[0] * size[1] * max(1, settings.enlarges(job.source))
 
 
-def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Iterator[Result]:
+def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Generator[Result]:
     """Process jobs and yield what became of each, in their order; one of ``works`` for each device.
 
     A None among the jobs says that there is none at the moment.
@@ -205,6 +213,7 @@ def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, p
                         break
                     known = _settled(job, settings)
                     if known is not None:
+                        settings.note(known)
                         turns.append(known)
                         continue
                     held = job, _weight(job, settings)
@@ -212,7 +221,7 @@ def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, p
                 if running and sum(running.values()) + weight > settings.room:
                     break
                 assert job.target is not None
-                future = pool.submit(_process, job, job.target, compute, settings, pace)
+                future = pool.submit(_settle, job, job.target, compute, settings, pace)
                 running[future] = weight
                 turns.append(future)
                 held = None

@@ -243,6 +243,8 @@ def test_interrupting_leaves_whole_files_only_and_exits_with_130():
     done = sorted(Path("lr").glob("*.png"))
     assert 3 <= len(done) < 200
     assert {p.name for p in Path("lr").iterdir()} - {p.name for p in done} == {journal.NAME}
+    recorded = [json.loads(line) for line in Path("lr", journal.NAME).read_text().splitlines()]
+    assert {r["target"] for r in recorded} == {p.name for p in done}
     assert all(read(path).tag is not None for path in done)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from carcli.cli.common import INTERRUPTED, Interrupt, Live, allow_large_images, 
 
 if TYPE_CHECKING:
     from carcli.estimate import Estimate
-    from carcli.pipeline import Result, Work
+    from carcli.pipeline import Work
     from carcli.plan import Job
 
 Include = Annotated[list[str] | None, typer.Option(help="Of folders, only files like this: '*.jpg', '2024/*'; repeatable.")]
@@ -208,9 +209,7 @@ def carry_out(
     )  # fmt: skip
     pace = Pace()
     every: Iterator[Job | None] = _appearing(asked, ended) if asked.watch else iter(jobs)
-    results: Iterator[Result] = batch.run(
-        every, works, settings, journal=journal, max_errors=asked.max_errors, pace=pace
-    )  # fmt: skip
+    results = batch.run(every, works, settings, journal=journal, max_errors=asked.max_errors, pace=pace)
     total = None if asked.watch else len(jobs)
 
     def slowest() -> str:
@@ -219,7 +218,8 @@ def carry_out(
     if asked.watch and not asked.quiet and not asked.as_json:
         say_error("watching; Ctrl-C ends it")
     try:
-        report(results, total, kind.verb, asked.as_json, asked.quiet, live, slowest)
+        with closing(results):  # an interrupt waits for the images being written
+            report(results, total, kind.verb, asked.as_json, asked.quiet, live, slowest)
     finally:
         if watched is not None:
             watched.restore()

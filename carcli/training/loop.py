@@ -81,6 +81,16 @@ def rate_at(done: float, recipe: Recipe) -> float:
     return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2
 
 
+def guidance_at(done: float, recipe: Recipe) -> float:
+    """Share of the LR guidance's weight: from a hundredth, geometrically, to all of it.
+
+    Under full guidance from the start, a decoder that cannot read the LR yet gives an encoder no
+    reason to write anything into it.
+    """
+    rise = recipe.loss.guidance_rise
+    return 0.01 ** (1 - done / rise) if done < rise else 1.0
+
+
 def _average(average: nn.Module, objective: Objective, decay: float) -> None:
     new = (*objective.down.parameters(), *objective.up.parameters())
     with torch.no_grad():
@@ -217,7 +227,8 @@ def _train(
             group["lr"] = peak * counters.pace * rate_at(done(), recipe)
         hr = sampler(counters.step, world.rank, world.size)
         with autocast(device, precision):
-            terms = step_of(hr, recursion[counters.step % len(recursion)])
+            guidance = torch.tensor(guidance_at(done(), recipe), device=device)
+            terms = step_of(hr, recursion[counters.step % len(recursion)], guidance)
         optimiser.zero_grad(set_to_none=True)
         terms.loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip)
@@ -253,7 +264,7 @@ def _train(
             due = math.floor(done() * validations) + 1
             if world.first:
                 fidelity = validate(average["down"], average["up"], crops, scale, device, recursion)
-                if fidelity.hr > counters.best:
+                if fidelity.hr > counters.best and guidance_at(done(), recipe) == 1:
                     counters.best = fidelity.hr
                     checkpoint.write(best_path, description, average["down"], average["up"])
                 log(

@@ -59,10 +59,11 @@ class Objective(nn.Module):
         distance, tv = losses.offset_regularisers(heads, down.scale, down.net.heads)
         return lr.float(), weights.offset_distance * distance + weights.partial_tv * tv
 
-    def forward(self, hr: Tensor, times: int = 1) -> Terms:
+    def forward(self, hr: Tensor, times: int = 1, guidance: Tensor | float = 1.0) -> Terms:
         """HR (B, 3, s·h, s·w) float32 in [0, 1] → the terms of its loss.
 
         The pair is applied ``times`` times, without rounding between: ``s`` is then its scale to that power.
+        ``guidance`` is the share of the LR guidance's weight that counts yet.
         """
         weights = self.recipe.loss
         with torch.no_grad() if self.frozen == "down" else nullcontext():
@@ -74,5 +75,5 @@ class Objective(nn.Module):
             sr = self.up(sr).float()
         distance = F.l1_loss(lr, thumbnail(hr, self.recipe.model.scale**times, lr.shape[1]))
         total = total + RECONSTRUCTION[weights.reconstruction](sr, hr)
-        total = total + weights.lr_guidance * distance + weights.out_of_range * losses.out_of_range(lr)
+        total = total + guidance * weights.lr_guidance * distance + weights.out_of_range * losses.out_of_range(lr)
         return Terms(total, distance.detach())

@@ -38,6 +38,7 @@ class LossPart:
     offset_distance: float = 0.0  # weight of CAR's equation 9
     partial_tv: float = 0.0  # weight of CAR's equation 10
     lr_guidance: float = 0.0  # weight of the L1 distance between LR and bicubic LR
+    guidance_rise: float = 0.0  # until this fraction of the run, that weight rises to it from a hundredth
     out_of_range: float = 0.1  # weight of the LR's mean excess over [0, 1]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from carcli import images
 from carcli.errors import CarcliError
+from carcli.images import Header
 from carcli.plan import Job
 
 PROBED = 256  # images whose headers are read; the others are taken to be like them
@@ -49,20 +50,20 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Path], float], overwrite: bool) -> Estimate:
+def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float], overwrite: bool) -> Estimate:
     """What ``jobs`` come to, where an output has ``area`` times the pixels of its input."""
     refused = sum(job.target is None for job in jobs)
     waiting = [job.source for job in jobs if job.target is not None and (overwrite or not job.target.exists())]
     probed = waiting[:: max(1, len(waiting) // PROBED)]
-    sizes = [(path, size) for path in probed if (size := images.peek(path)) is not None]
+    headers = [header for path in probed if (header := images.peek(path)) is not None]
     share = len(waiting) / max(len(probed), 1)
     return Estimate(
         waiting=len(waiting),
         settled=len(jobs) - refused - len(waiting),
         refused=refused,
         input_bytes=sum(map(_size, waiting)),
-        pixels=round(share * sum(w * h for _, (w, h) in sizes)),
-        output_bytes=round(share * BYTES_A_PIXEL * sum(w * h * area(path) for path, (w, h) in sizes)),
+        pixels=round(share * sum(header.pixels for header in headers)),
+        output_bytes=round(share * BYTES_A_PIXEL * sum(header.pixels * area(header) for header in headers)),
         free_bytes=shutil.disk_usage(_existing(output)).free,
     )
 

@@ -9,7 +9,7 @@ truncated or absurdly large files are errors for that file alone.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -194,6 +194,17 @@ def decode(source: Source) -> Picture:
         raise ImageError(f"cannot be decoded: {_reason(error)}") from error
 
 
+def _tag(image: ImageFile.ImageFile) -> tuple[Tag | None, str | None]:
+    """What ``down`` noted in a file, or why that cannot be used."""
+    text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
+    if text is None:
+        return None, None
+    try:
+        return tags.parse(str(text), image.size), None
+    except ImageError as error:
+        return None, str(error)
+
+
 def _decode(source: Source, notes: list[str]) -> Picture:
     with Image.open(_opened(source)) as image:
         width, height = image.size
@@ -202,13 +213,7 @@ def _decode(source: Source, notes: list[str]) -> Picture:
         if _is_sequence(image):
             raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
         rounded = _sixteen_bit_colour(image, source)  # before anything loads the image
-        text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
-        tag, tag_error = None, None
-        if text is not None:
-            try:
-                tag = tags.parse(str(text), image.size)
-            except ImageError as error:
-                tag_error = str(error)
+        tag, tag_error = _tag(image)
         decoded: Image.Image = image
         icc = image.info.get("icc_profile")
         if rounded is not None:
@@ -241,21 +246,26 @@ def read(path: Path) -> Picture:
     return decode(path)
 
 
-def peek(path: Path) -> tuple[int, int] | None:
-    """Width and height out of a file's header, as they are stored; None where it cannot be told."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # whatever is wrong with it, decoding it will say
-        return None
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its pixels; ``scale``: what its tag gives, if it has one."""
+
+    width: int
+    height: int
+    scale: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
 
 
-def tagged_scale(path: Path) -> int | None:
-    """The scale that a PNG's tag gives; None for any other file."""
+def peek(path: Path) -> Header | None:
+    """A file's header, its size as it is stored; None where it cannot be told."""
     try:
         with Image.open(path) as image:
-            text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
-            return None if text is None else tags.parse(str(text), image.size).scale
+            header = Header(*image.size)
+            tag, _ = _tag(image)
+            return header if tag is None else replace(header, scale=tag.scale)
     except Exception:  # whatever is wrong with it, decoding it will say
         return None
 

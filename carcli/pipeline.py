@@ -83,7 +83,7 @@ class Settings:
     compression: int = 6  # zlib's level of the PNGs
     workers: int = 0  # images in flight; 0: one more than there are processors
     memory: int = 0  # bytes that images in flight may take; 0: a half of the machine's
-    enlarges: Callable[[Path], int] = lambda path: 1  # pixels of the result for each one of the file
+    enlarges: Callable[[images.Header], float] = lambda header: 1.0  # pixels of the result for each one of the file
     stop: Callable[[], bool] = lambda: False  # once true, nothing more is begun
 
     @property
@@ -181,8 +181,8 @@ def _settled(job: Job, settings: Settings) -> Result | None:
 
 
 def _weight(job: Job, settings: Settings) -> int:
-    size = images.peek(job.source)
-    return 0 if size is None else HELD * size[0] * size[1] * max(1, settings.enlarges(job.source))
+    header = images.peek(job.source)
+    return 0 if header is None else round(HELD * header.pixels * max(1.0, settings.enlarges(header)))
 
 
 def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Generator[Result]:

@@ -78,3 +78,26 @@ def seeded(net: torch.nn.Module, gain: float = 1.2) -> torch.nn.Module:
         state[name] = torch.from_numpy(values.astype(np.float32))
     net.load_state_dict(state)
     return net.eval().requires_grad_(False)
+
+
+def write_photos(folder: Path, count: int, height: int, width: int) -> Path:
+    """Fill a new folder with ``count`` small PNGs."""
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(noise(height, width, seed=i)).save(folder / f"{i}.png")
+    return folder
+
+
+# The smallest pair of the tad family that still learns, as a recipe.
+TINY_TAD = """
+[model]
+family = "tad"
+scale = 2
+down = { features = 16, blocks = 1 }
+up = { features = 16, blocks = 1, res_scale = 1.0, tail = "direct" }
+[data]
+patch = 12
+batch = 4
+[loss]
+lr_guidance = 0.05
+"""

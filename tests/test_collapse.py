@@ -9,26 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS
+from conftest import PHOTOS, TINY_TAD
 
 from carcli.errors import WeightsError
 from carcli.training import recipe
 from carcli.training.collapse import SETTLING, Watch
 from carcli.training.loop import Run, train
 from carcli.training.objective import Objective
-
-TINY = """
-[model]
-family = "tad"
-scale = 2
-down = { features = 16, blocks = 1 }
-up = { features = 16, blocks = 1, res_scale = 1.0, tail = "direct" }
-[data]
-patch = 12
-batch = 4
-[loss]
-lr_guidance = 0.05
-"""
 
 
 def steady(watch: Watch, steps: int = 200, seed: int = 0) -> None:
@@ -82,16 +69,16 @@ def test_a_fresh_watch_waits():
 
 def test_a_kicked_run_goes_back_and_recovers(tmp_path, monkeypatch):
     """The encoder is thrown far out of [0, 1], as in a run that once collapsed for good."""
-    made = replace(recipe.parse(TINY, "tiny"), optimiser=recipe.OptimiserPart(rate=2e-3))
+    made = replace(recipe.parse(TINY_TAD, "tiny"), optimiser=recipe.OptimiserPart(rate=2e-3))
     steps, honest = 0, Objective.forward
 
-    def kick(objective, hr, times):
+    def kick(objective, *given):
         nonlocal steps
         steps += 1
         if steps == 150:
             with torch.no_grad():
                 objective.down.tail.bias.add_(3.0)
-        return honest(objective, hr, times)
+        return honest(objective, *given)
 
     monkeypatch.setattr(Objective, "forward", kick)
     seen = []
@@ -111,4 +98,4 @@ def test_a_run_that_always_collapses_ends_with_a_reason(tmp_path, monkeypatch):
     honest = Objective.forward
     monkeypatch.setattr(Objective, "forward", lambda *a: honest(*a)._replace(loss=honest(*a).loss * math.nan))
     with pytest.raises(WeightsError, match="lower the learning rate"):
-        train(recipe.parse(TINY, "tiny"), [PHOTOS], Run(tmp_path / "run", 1, steps=500))
+        train(recipe.parse(TINY_TAD, "tiny"), [PHOTOS], Run(tmp_path / "run", 1, steps=500))

@@ -17,7 +17,7 @@ from PIL import Image
 from carcli import batch, images, pipeline, tiling
 from carcli.errors import Abandoned
 from carcli.files import TEMPORARY
-from carcli.images import Picture
+from carcli.images import Header, Picture
 from carcli.models.bicubic import BicubicDown
 from carcli.pipeline import Pace, Settings
 from carcli.plan import Job
@@ -153,7 +153,9 @@ def test_nothing_is_begun_once_it_is_told_to_stop(jobs):
 
     results = list(pipeline.run(jobs, [work], Settings(workers=2, stop=lambda: len(done) >= 4)))
     assert 4 <= len(done) <= 6
-    assert [r.source for r in results] == [j.source for j in jobs[: len(results)]]
+    order = [[j.source for j in jobs].index(r.source) for r in results]
+    assert order == sorted(order)
+    assert max(order) <= 6
 
 
 @pytest.mark.parametrize("most", [1, 2, 4])
@@ -223,9 +225,8 @@ def test_a_large_image_is_written_in_bands(monkeypatch, shape, alpha):
 
 
 def test_a_header_tells_the_size_and_the_scale(tmp_path, shrink):
-    assert images.peek(PHOTOS / "eyes.png") == (221, 161)
+    assert images.peek(PHOTOS / "eyes.png") == Header(221, 161)
     assert images.peek(tmp_path / "nothing.png") is None
-    assert images.tagged_scale(PHOTOS / "eyes.png") is None
     with (tmp_path / "lr.png").open("wb") as file:
         images.encode(shrink(Picture(noise(16, 16)))[0], file)
-    assert images.tagged_scale(tmp_path / "lr.png") == 4
+    assert images.peek(tmp_path / "lr.png").scale == 4

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import PHOTOS
+from conftest import PHOTOS, TINY_TAD
 from torch import nn
 
 from carcli.models.layers import ResidualBlock
@@ -75,18 +75,7 @@ def test_a_seed_draws_the_same_weights(body, inputs):
     assert not torch.equal(drawn[0], drawn[2])
 
 
-TINY = """
-[model]
-family = "tad"
-scale = 2
-down = { features = 16, blocks = 1 }
-up = { features = 16, blocks = 2, res_scale = 1.0, tail = "direct" }
-[data]
-patch = 12
-batch = 4
-[optimiser]
-revive = 0.6
-"""
+TINY = TINY_TAD + "[optimiser]\nrevive = 0.6\n"
 
 
 def revivals(folder) -> list[int]:

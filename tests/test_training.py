@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, noise
+from conftest import PHOTOS, noise, write_photos
 from PIL import Image
 
 from carcli.errors import UsageError, WeightsError
+from carcli.models.registry import build
 from carcli.models.resampler_net import ResamplerHeads
 from carcli.ops.quantize import to_float, to_uint8
 from carcli.rescaler import load
 from carcli.training import data, losses, recipe
-from carcli.training.loop import Run, Stopped, rate_at, train
+from carcli.training.loop import Run, Stopped, guidance_at, rate_at, train
 from carcli.training.objective import Objective, Terms
 
 TINY = """
@@ -41,11 +42,7 @@ lr_guidance = 0.05
 
 @pytest.fixture
 def folder(tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for i in range(12):
-        Image.fromarray(noise(40, 48, seed=i)).save(photos / f"{i:02}.png")
-    return photos
+    return write_photos(tmp_path / "photos", 12, 40, 48)
 
 
 def tiny(**loss) -> recipe.Recipe:
@@ -111,6 +108,25 @@ def test_the_rate_rises_and_falls():
     assert rate_at(0.0, made) < rate_at(0.01, made) < rate_at(made.optimiser.warmup, made) == pytest.approx(1, abs=1e-6)
     assert rate_at(0.5, made) < 1
     assert rate_at(1.0, made) == pytest.approx(made.optimiser.final)
+
+
+def test_guidance_rises_from_a_hundredth_and_counts_by_its_share():
+    made = tiny(guidance_rise=0.5)
+    assert [guidance_at(done, made) for done in (0, 0.25, 0.5, 1)] == pytest.approx([0.01, 0.1, 1, 1])
+    assert guidance_at(0, tiny()) == 1
+    torch.manual_seed(0)
+    objective = Objective(build("edsr", 2, {"down": made.model.down, "up": made.model.up}), made)
+    hr = torch.rand(1, 3, 16, 16)
+    none, some, all_of_it = (float(objective(hr, 1, share).loss.detach()) for share in (0.0, 0.1, 1.0))
+    assert some - none == pytest.approx(0.1 * (all_of_it - none), rel=1e-3)
+    assert all_of_it - none == pytest.approx(0.05 * float(objective(hr).lr_distance), rel=1e-3)
+
+
+def test_nothing_is_the_best_before_guidance_has_risen(folder, tmp_path):
+    made, best = tiny(guidance_rise=0.6), tmp_path / "run" / "best.safetensors"
+    kept = []
+    train(made, [folder], Run(tmp_path / "run", 1, steps=5, validations=5), lambda progress: kept.append(best.exists()))
+    assert kept == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize("rounding", ["straight-through", "soft", "none"])

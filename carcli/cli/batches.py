@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carcli.cli.common import INTERRUPTED, Interrupt, Live, allow_large_images, emit, report, say_error
+from carcli.cli.common import (
+    INTERRUPTED,
+    Interrupt,
+    Json,
+    Live,
+    Precision,
+    Quiet,
+    allow_large_images,
+    emit,
+    note_precision,
+    report,
+    say_error,
+)
 
 if TYPE_CHECKING:
     from carcli.estimate import Estimate
+    from carcli.images import Header
     from carcli.pipeline import Work
     from carcli.plan import Job
-
-Include = Annotated[list[str] | None, typer.Option(help="Of folders, only files like this: '*.jpg', '2024/*'; repeatable.")]
-Exclude = Annotated[list[str] | None, typer.Option(help="Of folders, no files like this; repeatable.")]
-FromFile = Annotated[
-    Path | None, typer.Option(help="Read more inputs from this file, one a line; - is standard input.", show_default=False)
-]
-Update = Annotated[bool, typer.Option("--update", help="Replace outputs whose source has changed since.")]
-Workers = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Images in flight. 0: one more than processors.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, how long and how large, and stop.")]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")]
-MaxErrors = Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")]
-IgnoreSpace = Annotated[bool, typer.Option("--ignore-space", help="Start even if the disk seems too full.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Go on with files that appear, until Ctrl-C.")]
 
 POLL = 1.0  # seconds between looks at watched folders
 QUIET_FOR = 2.0  # seconds since a file's last change before it is taken to be complete
@@ -39,24 +40,66 @@ TRIAL = 16_000_000  # pixels of the largest image that a dry run tries
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of a batch."""
+    """The options of a batch; what ``batch_options`` adds to a command."""
 
-    inputs: Sequence[Path]
-    output: Path
-    recursive: bool
-    include: Sequence[str]
-    exclude: Sequence[str]
-    from_file: Path | None
-    overwrite: bool
-    update: bool
-    workers: int
-    dry_run: bool
-    max_errors: int | None
-    ignore_space: bool
-    watch: bool
-    png_level: int
-    as_json: bool
-    quiet: bool
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
+    ] = None
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path()
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into folders of folders, keeping their structure.")] = (
+        False
+    )
+    include: Annotated[
+        list[str] | None, typer.Option(help="Of folders, only files like this: '*.jpg', '2024/*'; repeatable.")
+    ] = None
+    exclude: Annotated[list[str] | None, typer.Option(help="Of folders, no files like this; repeatable.")] = None
+    from_file: Annotated[
+        Path | None, typer.Option(help="Read more inputs from this file, one a line; - is standard input.", show_default=False)
+    ] = None
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; otherwise they are skipped.")] = (
+        False
+    )
+    update: Annotated[bool, typer.Option("--update", help="Replace outputs whose source has changed since.")] = False
+    workers: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Images in flight. 0: one more than processors.")] = 0
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, how long and how large, and stop.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False
+    max_errors: Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")] = None
+    ignore_space: Annotated[bool, typer.Option("--ignore-space", help="Start even if the disk seems too full.")] = False
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with files that appear, until Ctrl-C.")] = False
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")] = "auto"
+    precision: Precision = "fp32"
+    tile: Annotated[
+        int | None,
+        typer.Option(min=16, help="LR pixels a side of a tile; smaller needs less memory. Default: fixed per model."),
+    ] = None
+    png_level: Annotated[int, typer.Option(min=0, max=9, help="PNG compression: 0 fastest, 9 smallest.")] = 6
+    as_json: Json = False
+    quiet: Quiet = False
+
+    @property
+    def devices(self) -> list[str]:
+        return self.device.split(",")
+
+
+def batch_options(output: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, which takes them as ``asked``, the options of a batch; ``output`` is the default folder."""
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        def called(**given: Any) -> None:
+            asked = Asked(**{f.name: given.pop(f.name) for f in fields(Asked)})
+            for device in asked.devices:
+                note_precision(device, asked.precision)
+            command(asked, **given)
+
+        shared = inspect.signature(Asked, eval_str=True).parameters
+        own = inspect.signature(command, eval_str=True).parameters
+        inputs, target, *others = shared.values()
+        options = [inputs, *own.values(), target.replace(default=Path(output)), *others]
+        called.__signature__ = inspect.Signature([o for o in options if o.name != "asked"])  # type: ignore[attr-defined]
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        return called
+
+    return give
 
 
 @dataclass(frozen=True)
@@ -65,7 +108,7 @@ class Kind:
 
     verb: str
     settings: str  # everything that decides what an image becomes
-    area: Callable[[Path], float]  # pixels of an output for each one of its input
+    area: Callable[[Header], float]  # pixels of an output for each one of its input
 
 
 def _listed(path: Path) -> list[Path]:
@@ -85,10 +128,10 @@ def plan_jobs(asked: Asked) -> list[Job]:
     from carcli.plan import Filter, plan
 
     allow_large_images()
-    inputs = [*asked.inputs, *(_listed(asked.from_file) if asked.from_file is not None else ())]
+    inputs = [*(asked.inputs or ()), *(_listed(asked.from_file) if asked.from_file is not None else ())]
     if not inputs:
         raise UsageError("name image files or folders, or --from-file")
-    jobs = plan(inputs, asked.output, asked.recursive, Filter(asked.include, asked.exclude))
+    jobs = plan(inputs, asked.output, asked.recursive, Filter(asked.include or (), asked.exclude or ()))
     if not jobs and not asked.watch:
         raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
     return jobs
@@ -111,8 +154,8 @@ def _seconds(jobs: Sequence[Job], work: Work, found: Estimate, overwrite: bool) 
     from carcli.errors import CarcliError
 
     for job in jobs[:100]:
-        size = images.peek(job.source)
-        if job.target is None or (job.target.exists() and not overwrite) or size is None or size[0] * size[1] > TRIAL:
+        header = images.peek(job.source)
+        if job.target is None or (job.target.exists() and not overwrite) or header is None or header.pixels > TRIAL:
             continue
         try:
             picture = images.read(job.source)
@@ -121,7 +164,7 @@ def _seconds(jobs: Sequence[Job], work: Work, found: Estimate, overwrite: bool) 
             work(images.read(job.source))
         except CarcliError:
             continue
-        return (time.perf_counter() - began) * found.pixels / (size[0] * size[1])
+        return (time.perf_counter() - began) * found.pixels / header.pixels
     return None
 
 
@@ -205,11 +248,11 @@ def carry_out(
 
     settings = Settings(
         overwrite=asked.overwrite, update=asked.update, compression=asked.png_level, workers=asked.workers,
-        enlarges=lambda path: int(kind.area(path)), stop=ended,
+        enlarges=kind.area, stop=ended,
     )  # fmt: skip
     pace = Pace()
     every: Iterator[Job | None] = _appearing(asked, ended) if asked.watch else iter(jobs)
-    results = batch.run(every, works, settings, journal=journal, max_errors=asked.max_errors, pace=pace)
+    results = batch.run(every, works, settings, journal=journal, max_errors=1 if asked.fail_fast else asked.max_errors, pace=pace)
     total = None if asked.watch else len(jobs)
 
     def slowest() -> str:

@@ -20,17 +20,9 @@ if TYPE_CHECKING:
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Devices = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16: how the networks compute.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; otherwise they are skipped.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Go into folders of folders, keeping their structure.")]
-Tile = Annotated[
-    int | None,
-    typer.Option(min=16, help="LR pixels a side of a tile; smaller needs less memory. Default: fixed per model."),
-]
-PngLevel = Annotated[int, typer.Option(min=0, max=9, help="PNG compression: 0 fastest, 9 smallest.")]
 
 
 class Interrupt:

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from carcli.cli.batches import (
-    Asked,
-    DryRun,
-    Exclude,
-    FailFast,
-    FromFile,
-    IgnoreSpace,
-    Include,
-    Kind,
-    MaxErrors,
-    Update,
-    Watch,
-    Workers,
-    carry_out,
-    plan_jobs,
-)
-from carcli.cli.common import (
-    INTERRUPTED,
-    Devices,
-    Interrupt,
-    Json,
-    Live,
-    Overwrite,
-    PngLevel,
-    Precision,
-    Quiet,
-    Recursive,
-    Tile,
-    note_precision,
-)
+from carcli.cli.batches import Asked, Kind, batch_options, carry_out, plan_jobs
+from carcli.cli.common import INTERRUPTED, Interrupt, Live
 
 
+@batch_options(output="lr")
 def down(
-    inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
-    ] = None,
+    asked: Asked,
     scale: Annotated[
         int | None,
         typer.Option(
@@ -55,7 +25,6 @@ def down(
     to_grey: Annotated[
         bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
     ] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path("lr"),
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
     ] = 0,
@@ -67,24 +36,6 @@ def down(
         bool, typer.Option("--refine-keep", help="On Ctrl-C, write the image at hand as good as it has got, then stop.")
     ] = False,
     seed: Annotated[int, typer.Option(help="hcd: of its random start.")] = 0,
-    recursive: Recursive = False,
-    include: Include = None,
-    exclude: Exclude = None,
-    from_file: FromFile = None,
-    overwrite: Overwrite = False,
-    update: Update = False,
-    workers: Workers = 0,
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    max_errors: MaxErrors = None,
-    ignore_space: IgnoreSpace = False,
-    watch: Watch = False,
-    device: Devices = "auto",
-    precision: Precision = "fp32",
-    tile: Tile = None,
-    png_level: PngLevel = 6,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
     from functools import partial
@@ -95,14 +46,7 @@ def down(
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
-    asked = Asked(
-        inputs or [], output, recursive, include or [], exclude or [], from_file, overwrite, update, workers, dry_run,
-        1 if fail_fast else max_errors, ignore_space, watch, png_level, as_json, quiet,
-    )  # fmt: skip
     jobs = plan_jobs(asked)
-    devices = device.split(",")
-    for one in devices:
-        note_precision(one, precision)
     settings, interrupt, live = None, None, Live()
     if refine:
         settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
@@ -118,14 +62,14 @@ def down(
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
     name = model or ("tad" if to_grey else "edsr")
-    rescalers = [load(name, 1 if to_grey else scale, one, precision) for one in devices]
+    rescalers = [load(name, 1 if to_grey else scale, one, asked.precision) for one in asked.devices]
     first = rescalers[0]
     if first.to_grey != to_grey:
         how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"
         raise UsageError(f"{first.id} {how}")
-    works = [partial(batch.downscale, r, tile=tile, refinement=settings, observe=observe) for r in rescalers]
-    made_by = f"{first.id} {first.digest[:12]} x{first.scale} {precision}" + (f" {settings}" if settings else "")
-    kind = Kind("down", made_by, lambda path: 1 / first.scale**2)
+    works = [partial(batch.downscale, r, tile=asked.tile, refinement=settings, observe=observe) for r in rescalers]
+    made_by = f"{first.id} {first.digest[:12]} x{first.scale} {asked.precision}" + (f" {settings}" if settings else "")
+    kind = Kind("down", made_by, lambda header: 1 / first.scale**2)
     try:
         carry_out(asked, jobs, works, kind, live, stop)
     finally:

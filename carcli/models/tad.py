@@ -101,71 +101,60 @@ class GreyConfig:
     cell: int = 2  # pixels a side that the network sees as one: 1 as in the paper, 2 is four times as fast
 
 
-def _check(config: GreyConfig) -> None:
-    if config.scale != 1:
-        raise ValueError(f"grey keeps the size: its scale is 1, not {config.scale}")
-
-
-class GreyEncoder(nn.Module):
-    """RGB (B, 3, h, w) in [0, 1] → grey (B, 1, h, w): luma (BT.601) plus a learned residual, not clamped."""
+class _Grey(nn.Module):
+    """What both directions are: residual blocks on cells of pixels, between ``inputs`` and ``outputs`` channels."""
 
     minimum = 1
     tile = 512
     scale = 1
+
+    def __init__(self, config: GreyConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        if config.scale != 1:
+            raise ValueError(f"grey keeps the size: its scale is 1, not {config.scale}")
+        f, cell = config.features, config.cell
+        self.config, self.multiple_of = config, cell
+        self.unshuffle, self.shuffle = nn.PixelUnshuffle(cell), nn.PixelShuffle(cell)
+        self.head = nn.Conv2d(inputs * cell**2, f, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
+        self.tail = nn.Conv2d(f, outputs * cell**2, 3, padding=1)
+        start_small(self.body)
+        _start_at_zero(self.tail)
+
+    @property
+    def halo(self) -> int:
+        """Pixels: every convolution reaches one cell."""
+        return (2 * self.config.blocks + 3) * self.config.cell
+
+    def residual(self, x: Tensor) -> Tensor:
+        """The head's output → what is added to the image, float32."""
+        return cast(Tensor, self.shuffle(self.tail(x + self.body(x)).float()))
+
+
+class GreyEncoder(_Grey):
+    """RGB (B, 3, h, w) in [0, 1] → grey (B, 1, h, w): luma (BT.601) plus a learned residual, not clamped."""
+
     channels_out = 1
 
     def __init__(self, config: GreyConfig) -> None:
-        super().__init__()
-        _check(config)
-        f, cell = config.features, config.cell
-        self.config, self.multiple_of = config, cell
-        self.unshuffle, self.shuffle = nn.PixelUnshuffle(cell), nn.PixelShuffle(cell)
-        self.head = nn.Conv2d(3 * cell**2, f, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
-        self.tail = nn.Conv2d(f, cell**2, 3, padding=1)
-        start_small(self.body)
-        _start_at_zero(self.tail)
-
-    @property
-    def halo(self) -> int:
-        """Pixels: every convolution reaches one cell."""
-        return (2 * self.config.blocks + 3) * self.config.cell
+        super().__init__(config, 3, 1)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        x = self.head(self.unshuffle(rgb - 0.5))
-        return luma(rgb) + cast(Tensor, self.shuffle(self.tail(x + self.body(x)).float()))
+        return luma(rgb) + self.residual(self.head(self.unshuffle(rgb - 0.5)))
 
 
-class GreyDecoder(nn.Module):
+class GreyDecoder(_Grey):
     """Grey (B, 1, h, w) in [0, 1] → RGB (B, 3, h, w), the grey itself plus a learned residual, not clamped."""
 
-    minimum = 1
-    tile = 512
-    scale = 1
     channels_in = 1
 
     def __init__(self, config: GreyConfig) -> None:
-        super().__init__()
-        _check(config)
-        f, cell = config.features, config.cell
-        self.config, self.multiple_of = config, cell
-        self.unshuffle, self.shuffle = nn.PixelUnshuffle(cell), nn.PixelShuffle(cell)
-        self.head = nn.Conv2d(cell**2, f, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
-        self.tail = nn.Conv2d(f, 3 * cell**2, 3, padding=1)
-        start_small(self.body)
-        _start_at_zero(self.tail)
-
-    @property
-    def halo(self) -> int:
-        """Pixels: every convolution reaches one cell."""
-        return (2 * self.config.blocks + 3) * self.config.cell
+        super().__init__(config, 1, 3)
 
     def forward(self, grey: Tensor) -> Tensor:
         with torch.autocast(grey.device.type, enabled=False):  # half precision would blur single levels
             x = self.head(self.unshuffle(grey.float() - 0.5))
-        x = autocast_like(x)
-        return grey.float() + cast(Tensor, self.shuffle(self.tail(x + self.body(x)).float()))
+        return grey.float() + self.residual(autocast_like(x))
 
 
 def _start_at_zero(tail: nn.Conv2d) -> None:

@@ -11,9 +11,7 @@ are therefore added in two passes, even strips first.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -24,6 +22,7 @@ from torch import Tensor
 
 from carcli.ops.quantize import to_uint8
 from carcli.ops.resample import HEADS, KERNEL_MIN, residual_gain, smoothing_kernel
+from carcli.ops.threads import spread
 
 Array = NDArray[Any]
 
@@ -310,23 +309,6 @@ def _backward_rows(
                         i00, i01, i10, i11 = i00 + plane, i01 + plane, i10 + plane, i11 + plane
 
 
-_pool_lock = threading.Lock()
-_pools: dict[int, ThreadPoolExecutor] = {}
-
-
-def _run(task: Callable[[int, int], None], jobs: list[tuple[int, int]]) -> None:
-    """Run ``task(batch, strip)`` for every job, on as many threads as torch would use."""
-    threads = min(torch.get_num_threads(), len(jobs))
-    if threads <= 1:
-        for job in jobs:
-            task(*job)
-        return
-    with _pool_lock:
-        pool = _pools.setdefault(threads, ThreadPoolExecutor(threads, thread_name_prefix="resample"))
-    for future in [pool.submit(task, *job) for job in jobs]:
-        future.result()
-
-
 def _flat(tensor: Tensor) -> Array:
     """The memory behind a tensor from its first element on, as a one-dimensional array."""
     size = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
@@ -384,7 +366,7 @@ def forward(
         if rounded:
             rows.copy_(to_uint8(made))
 
-    _run(strip, problem.jobs)
+    spread(strip, problem.jobs)
     return out, ()
 
 
@@ -416,7 +398,7 @@ def backward(
 
     if want_image:
         for parity in (0, 1):
-            _run(strip, [job for job in problem.jobs if job[1] // STRIP_ROWS % 2 == parity])
+            spread(strip, [job for job in problem.jobs if job[1] // STRIP_ROWS % 2 == parity])
     else:
-        _run(strip, problem.jobs)
+        spread(strip, problem.jobs)
     return (d_image.to(image.dtype) if want_image else None), grads[0], grads[1], grads[2]

@@ -7,9 +7,6 @@ only fewer multiplications make a step faster: this form needs a quarter of them
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +14,8 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from carcli.ops.threads import spread
 
 Floats = NDArray[np.float32]
 
@@ -232,22 +231,10 @@ def _pixels(x: Tensor) -> Floats:
     return cast(Floats, x.permute(0, 2, 3, 1).contiguous().numpy())
 
 
-def _shared(task: Callable[[int, int], object], first: int, last: int) -> None:
-    """Do rows of tiles ``first`` to ``last``, shared by as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), last - first)
-    if threads < 2:
-        task(first, last)
-        return
-    edges = [first + (last - first) * i // threads for i in range(threads + 1)]
-    pool = _pool(torch.get_num_threads())
-    waiting = [pool.submit(task, a, b) for a, b in itertools.pairwise(edges)]
-    for one in waiting:
-        one.result()
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="winograd")
+def _shares(first: int, last: int) -> list[tuple[int, int]]:
+    """Rows of tiles ``first`` to ``last``, in as many parts as torch has threads."""
+    parts = min(torch.get_num_threads(), last - first)
+    return list(itertools.pairwise(first + (last - first) * i // parts for i in range(parts + 1)))
 
 
 def _in_bands(pixels: Floats, u: Tensor, bias: Floats, out: Floats) -> None:
@@ -270,9 +257,9 @@ def _in_bands(pixels: Floats, u: Tensor, bias: Floats, out: Floats) -> None:
         def finish(first: int, last: int, top: int = top, then: Floats = then) -> None:
             _finish(then[:, (first - top) * columns :], bias, out, first, last)
 
-        _shared(gather, top, bottom)
+        spread(gather, _shares(top, bottom))
         torch.bmm(here, u, out=there)
-        _shared(finish, top, bottom)
+        spread(finish, _shares(top, bottom))
 
 
 class _Convolution(torch.autograd.Function):

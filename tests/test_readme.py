@@ -37,11 +37,11 @@ def test_every_command_it_shows_exists(command):
 
 
 @pytest.mark.parametrize("entry", [e for e in manifest.entries() if e.figures], ids=lambda e: e.id)
-def test_every_figure_in_its_table_is_the_manifests(entry):
-    (row,) = (line for line in README.splitlines() if line.startswith(f"| `{entry.id}`"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
+def test_every_figure_in_its_tables_is_the_manifests(entry):
+    rows = [line for line in README.splitlines() if line.startswith(f"| `{entry.id}`")]
+    cells = [cell.strip() for row in rows for cell in row.strip("|").split("|")]
     for figures in entry.figures:
-        assert f"{figures.psnr_y:.2f} / {figures.ssim_y:.4f}" in cells
+        assert figures.cell in cells
     assert f"{entry.figures[0].lr_psnr_y:.2f} / {entry.figures[0].lr_psnr_rgb:.2f}" in cells
     assert f"{entry.parameters / 1e6:.2f} M, {entry.bytes / 1e6:.1f} MB" in cells
 

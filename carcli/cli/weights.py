@@ -80,14 +80,14 @@ def list_(as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Checkpoints (PSNR in dB on Y, HR restored / LR against bicubic)")
+    table = Table(title="Checkpoints (PSNR in dB on Y, at scale 1 over RGB; HR restored / LR against bicubic)")
     for name in ("id", "family", "scale", "state", "parameters", "MB"):
         table.add_column(name, justify="right" if name in ("scale", "parameters", "MB") else "left", no_wrap=True)
     measured = list(dict.fromkeys(f.dataset for e in checkpoints for f in e.figures))
     for name in measured:
         table.add_column(name, justify="right", no_wrap=True)
     for entry in checkpoints:
-        figures = {f.dataset: f"{f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures}
+        figures = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if not f.scale}
         table.add_row(
             entry.id, entry.family, f"x{entry.scale}", store.state(entry), f"{entry.parameters / 1e6:.2f} M",
             f"{entry.bytes / 1e6:.1f}" if entry.bytes else "", *(figures.get(d, "") for d in measured),

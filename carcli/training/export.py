@@ -13,9 +13,8 @@ from pathlib import Path
 
 from carcli.bench.compare import compare
 from carcli.bench.datasets import find
-from carcli.rescaler import Rescaler, load, pick_device
+from carcli.rescaler import load
 from carcli.weights import checkpoint, manifest, store
-from carcli.weights.choose import Choice
 from carcli.weights.manifest import Card, Entry, Figures
 
 
@@ -33,23 +32,32 @@ def to_toml(entry: Entry) -> str:
     if card:
         lines += ["[checkpoint.card]", *(f"{k} = {_value(v)}" for k, v in card.items())]
     for row in figures:
-        lines += ["[[checkpoint.figures]]", *(f"{k} = {_value(v)}" for k, v in row.items())]
+        lines += ["[[checkpoint.figures]]", *(f"{k} = {_value(v)}" for k, v in row.items() if v)]
     return "\n".join(lines) + "\n"
 
 
-def _figures(rescaler: Rescaler, names: list[str], model: str) -> tuple[Figures, ...]:
-    bicubic = load("bicubic", rescaler.scale)
+def _figures(path: Path, own: int, names: list[str], scales: list[int]) -> tuple[Figures, ...]:
     found = []
-    for name in names:
-        *_, mean = compare(find(name), [rescaler], bicubic)
-        command = f"carcli bench --dataset {mean.dataset} --scale {rescaler.scale} --model {model}"
-        lr = round(mean.lr_psnr_y, 2), round(mean.lr_psnr_rgb, 2), round(mean.lr_bpp, 2)
-        found.append(Figures(mean.dataset, round(mean.psnr_y, 3), round(mean.ssim_y, 4), *lr, command))
+    for scale in scales:
+        rescaler, bicubic = load(str(path), scale, "cpu"), load("bicubic", scale, "cpu")
+        for name in names:
+            *_, mean = compare(find(name), [rescaler], bicubic)
+            found.append(
+                Figures(
+                    mean.dataset, round(mean.psnr_y, 3), round(mean.ssim_y, 4), round(mean.lr_psnr_y, 2),
+                    round(mean.lr_psnr_rgb, 2), round(mean.lr_bpp, 2),
+                    f"carcli bench --dataset {mean.dataset} --scale {scale} --model {path.stem}",
+                    round(mean.psnr_rgb, 3) if rescaler.to_grey else 0.0, 0 if scale == own else scale,
+                )
+            )  # fmt: skip
     return tuple(found)
 
 
-def export(run: Path, name: str, data: str, datasets: list[str], notes: str = "") -> Entry:
-    """Put a run's best checkpoint into the package under the id ``name``; returns its manifest entry."""
+def export(run: Path, name: str, data: str, datasets: list[str], notes: str = "", scales: list[int] | None = None) -> Entry:
+    """Put a run's best checkpoint into the package under the id ``name``; returns its manifest entry.
+
+    It is measured at ``scales``: its own, and powers of that by being applied again and again.
+    """
     source = run / "best.safetensors"
     trained = checkpoint.describe(source)
     description = replace(trained, id=name)
@@ -61,11 +69,11 @@ def export(run: Path, name: str, data: str, datasets: list[str], notes: str = ""
     last = [record for record in log if record["event"] == "validation"][-1]
     devices = list(dict.fromkeys(f"{r['processes']} × {r['device']}, {r['precision']}" for r in log if r["event"] == "start"))
     card = Card(trained.id, data, last["step"], last["minutes"], "; ".join(devices).replace("1 × ", ""), notes)
-    rescaler = Rescaler(Choice(description, target, digest), checkpoint.read(target, description), pick_device("cpu"))
+    figures = _figures(target, description.scale, datasets, scales or [description.scale])
     return Entry(
         name, description.family, description.scale, target.name, "MIT",
         sum(p.numel() for net in pair for p in net.parameters()), digest, target.stat().st_size,
-        dict(description.down), dict(description.up), card=card, figures=_figures(rescaler, datasets, name),
+        dict(description.down), dict(description.up), card=card, figures=figures,
     )  # fmt: skip
 
 
@@ -75,9 +83,10 @@ def main() -> None:
     parser.add_argument("id")
     parser.add_argument("--data", required=True, help="what it was trained on")
     parser.add_argument("--datasets", nargs="*", default=["set5", "set14"], help="folders or names to measure on")
+    parser.add_argument("--scales", nargs="*", type=int, help="to measure at; default: its own")
     parser.add_argument("--notes", default="")
     arguments = parser.parse_args()
-    print(to_toml(export(arguments.run, arguments.id, arguments.data, arguments.datasets, arguments.notes)))
+    print(to_toml(export(arguments.run, arguments.id, arguments.data, arguments.datasets, arguments.notes, arguments.scales)))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def known_models() -> list[str]:
 
 def _fidelity(entry: manifest.Entry) -> float:
     """Mean PSNR over the datasets a checkpoint was measured on; all are measured on the same ones."""
-    return sum(f.psnr_y for f in entry.figures) / len(entry.figures) if entry.figures else 0.0
+    own = [f.psnr_y for f in entry.figures if not f.scale]
+    return sum(own) / len(own) if own else 0.0
 
 
 def _power(base: int, scale: int) -> int | None:

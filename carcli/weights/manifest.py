@@ -42,6 +42,13 @@ class Figures:
     lr_psnr_rgb: float  # the same over all channels
     lr_bpp: float  # bits per LR pixel as PNG
     command: str
+    psnr_rgb: float = 0.0  # dB over all channels, where that is what counts: colour restored from grey
+    scale: int = 0  # where it is not the checkpoint's own: reached by applying it again and again
+
+    @property
+    def cell(self) -> str:
+        """As it stands in tables: dB over RGB alone, or dB / SSIM on Y."""
+        return f"{self.psnr_rgb:.2f}" if self.psnr_rgb else f"{self.psnr_y:.2f} / {self.ssim_y:.4f}"
 
 
 @dataclass(frozen=True)

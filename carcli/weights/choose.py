@@ -1,8 +1,8 @@
 """From what a user names — a family, a checkpoint, a file — to the checkpoint that is meant.
 
-A scale that no checkpoint of a family has is reached by several, one after another: by one that
-was trained for it again and again, or by as few as possible (``tad-x2+tad-x4``: the first shrinks
-first; measured, the smaller scale before the larger restores better).
+A scale that no checkpoint of a family has is reached by several, one after another, and by as few
+as possible (``tad-x2+tad-x4``: the first shrinks first). Measured: the smaller scale before the
+larger restores better, and few large steps better than many small ones trained for it.
 """
 
 from __future__ import annotations
@@ -93,13 +93,10 @@ def _from_file(path: Path, scale: int | None) -> Choice:
 
 
 def _of_family(found: Sequence[manifest.Entry], scale: int) -> Choice | None:
-    """The family's checkpoint at a scale; else the one trained for being applied again; else a chain of several."""
+    """The family's checkpoint at a scale, or a chain of several."""
     for entry in found:
         if entry.scale == scale:
             return _from_entry(entry)
-    for entry in found:
-        if entry.recursive and _power(entry.scale, scale):
-            return _again(_from_entry(entry), scale)
     parts, left = [], scale
     for entry in sorted(found, key=lambda e: -e.scale):
         while entry.scale > 1 and left % entry.scale == 0:

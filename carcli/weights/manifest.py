@@ -66,7 +66,6 @@ class Entry:
     down: Mapping[str, Any] = field(default_factory=dict)
     up: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()  # addresses of the file, tried in order
-    recursive: bool = False  # trained for being applied again and again
     archive: str = ""  # the archive that it is imported from
     note: str = ""
     card: Card | None = None

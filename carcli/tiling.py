@@ -8,12 +8,13 @@ tile ends there, and the network pads it just as it would pad the whole image.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from carcli.errors import Abandoned
 from carcli.models.cascade import Cascade
@@ -22,6 +23,7 @@ from carcli.ops.quantize import to_float, to_uint8
 from carcli.precision import autocast
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade
 
 
@@ -38,6 +40,9 @@ class Span(NamedTuple):
     stop: int
     first: int  # of the core with its halo
     last: int
+
+
+Group = list[tuple[Span, Span]]  # rows and columns of tiles that are computed together
 
 
 def spans(length: int, tile: int, halo: int) -> list[Span]:
@@ -96,9 +101,9 @@ def _channels(network: Network, channels: int) -> tuple[bool, int]:
     return as_rgb, 1 if as_rgb else getattr(network, "channels_out", 3)
 
 
-def _alike(every: Iterable[tuple[Span, Span]], most: int) -> Iterator[list[tuple[Span, Span]]]:
+def _alike(every: Iterable[tuple[Span, Span]], most: int) -> Iterator[Group]:
     """Neighbouring tiles of one size, so many at once at most."""
-    group: list[tuple[Span, Span]] = []
+    group: Group = []
     for tile in every:
         if group and (
             len(group) == most or any(a.last - a.first != b.last - b.first for a, b in zip(tile, group[0], strict=True))
@@ -110,7 +115,28 @@ def _alike(every: Iterable[tuple[Span, Span]], most: int) -> Iterator[list[tuple
         yield group
 
 
-@torch.no_grad()
+def _leaving(y: Tensor) -> tuple[Tensor, Callable[[], object]]:
+    """A result on its way to host memory, and what waits for its arrival.
+
+    A CUDA device copies into pinned memory, and goes on with what it is given next meanwhile.
+    """
+    if y.device.type != "cuda":
+        return y.cpu(), lambda: None
+    host = torch.empty_like(y, device="cpu", pin_memory=True).copy_(y, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(y.device))
+    return host, arrived.synchronize
+
+
+def _one_behind(items: Iterable[T]) -> Iterator[T]:
+    """Every item once the next one has been made, or there is none: a device works on that meanwhile."""
+    before: list[T] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
+
+
 def _step(
     network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int, last: bool, batch: int
 ) -> Image:
@@ -124,21 +150,25 @@ def _step(
     def at(n: int) -> int:
         return n // scale if down else n * scale
 
-    for group in _alike(tiles(image, network, tile, down), batch):
-        if abandon.is_set():
-            raise Abandoned
-        cuts = torch.from_numpy(np.stack([_cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
-        x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
-        x = to_float(x) if x.dtype == torch.uint8 else x
-        if as_rgb:
-            x = x.expand(-1, 3, -1, -1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        with autocast(device, precision):
-            y = network(x)
-        if as_rgb:
-            y = y.float().mean(1, keepdim=True)
-        results = (to_uint8(y) if last else y.float()).permute(0, 2, 3, 1).cpu().numpy()
-        for (rows, columns), result in zip(group, results, strict=True):
+    def computed() -> Iterator[tuple[Group, Tensor, Callable[[], object]]]:
+        for group in _alike(tiles(image, network, tile, down), batch):
+            if abandon.is_set():
+                raise Abandoned
+            cuts = torch.from_numpy(np.stack([_cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
+            x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
+            x = to_float(x) if x.dtype == torch.uint8 else x
+            if as_rgb:
+                x = x.expand(-1, 3, -1, -1)
+            x = x.contiguous(memory_format=torch.channels_last)
+            with torch.no_grad(), autocast(device, precision):
+                y = network(x)
+            if as_rgb:
+                y = y.float().mean(1, keepdim=True)
+            yield group, *_leaving((to_uint8(y) if last else y.float()).permute(0, 2, 3, 1))
+
+    for group, results, arrive in _one_behind(computed()):
+        arrive()
+        for (rows, columns), result in zip(group, results.numpy(), strict=True):
             top, left = at(rows.start), at(columns.start)
             bottom, right = min(at(rows.stop), size[0]), min(at(columns.stop), size[1])
             skip_y, skip_x = top - at(rows.first), left - at(columns.first)

@@ -22,15 +22,16 @@ from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from carcli.errors import Abandoned, UsageError
 from carcli.images import Picture, Pixels
+from carcli.models.registry import Network
 from carcli.ops.quantize import quantize_ste, to_float, to_uint8
 from carcli.ops.winograd import use_winograd
 from carcli.precision import autocast, has_bf16
 from carcli.rescaler import Rescaler
-from carcli.tiling import Span, abandon, reflected, spans
+from carcli.tiling import Span, abandon, padded, reflected, spans
 
 Method = Literal["fast", "hcd"]
 METHODS: tuple[Method, ...] = ("fast", "hcd")
@@ -98,10 +99,22 @@ def _nearby(span: Span, length: int) -> slice:
     return slice(max(span.start - ANSWERS, 0) - span.first, min(span.stop + ANSWERS, length) - span.first)
 
 
+def _through(network: Network, image: Tensor) -> Tensor:
+    """A network over an image that is mirrored first where it takes no such size; grey is shown to colour networks as RGB."""
+    as_rgb = image.shape[1] == 1 and getattr(network, "channels_in", 3) == 3
+    height, width = image.shape[2:]
+    taken = [padded(n, network.multiple_of, network.minimum) for n in (height, width)]
+    if taken != [height, width]:
+        y, x = (torch.from_numpy(reflected(0, n, size)) for n, size in zip(taken, (height, width), strict=True))
+        image = image[:, :, y.to(image.device)][:, :, :, x.to(image.device)]
+    made = network(image.expand(-1, 3, -1, -1) if as_rgb else image).float()
+    return made.mean(1, keepdim=True) if as_rgb else made
+
+
 class _Problem:
     """One window: the target, what counts, and which LR pixels may move."""
 
-    def __init__(self, up: nn.Module, scale: int, hr: Tensor, lr: Tensor, window: Window, size: tuple[int, int]) -> None:
+    def __init__(self, up: Network, scale: int, hr: Tensor, lr: Tensor, window: Window, size: tuple[int, int]) -> None:
         rows, columns = window
         self.up, self.scale = up, scale
         self.start = lr[:, :, rows.first : rows.last, columns.first : columns.last].clone()
@@ -121,10 +134,7 @@ class _Problem:
 
     def error(self, lr: Tensor) -> Tensor:
         """Mean squared error of what an LR window in [0, 1] restores to."""
-        channels = lr.shape[1]
-        sr = self.up(lr.expand(-1, 3, -1, -1) if channels == 1 else lr).float()
-        sr = sr.mean(1, keepdim=True) if channels == 1 else sr
-        near = sr[:, :, self.top : self.bottom, self.left : self.right]
+        near = _through(self.up, lr)[:, :, self.top : self.bottom, self.left : self.right]
         error: Tensor = ((near.clamp(0, 1) - self.target) ** 2).mean()
         return error
 
@@ -189,7 +199,7 @@ def _in_ball(
 def _hcd(
     problem: _Problem,
     settings: Refinement,
-    down: nn.Module,
+    down: Network,
     hr: Tensor,
     made: torch.Generator,
     tell: Callable[[float, float], bool | None],
@@ -197,15 +207,19 @@ def _hcd(
     """The published procedure on one window, whose HR pixels ``hr`` are; returns the rounded window."""
     half = max(settings.iterations // 2, 1)
     origin = hr
+    height, width = problem.start.shape[2:]
+
+    def shrunk(image: Tensor) -> Tensor:
+        return _through(down, image)[:, :, :height, :width]
 
     def through(change: Tensor) -> Tensor:
-        return problem.error(down((origin + change).clamp(0, 1)))
+        return problem.error(shrunk((origin + change).clamp(0, 1)))
 
     with torch.enable_grad():
         moved = (origin + _in_ball(origin.shape, through, settings, half, made)).clamp(0, 1)
         tell(0.5, 0.0)
         with torch.no_grad():
-            lr = to_float(to_uint8(down(moved)))
+            lr = to_float(to_uint8(shrunk(moved)))
         inner = copy.copy(problem)
         inner.target = moved[:, : problem.target.shape[1], problem.top : problem.bottom, problem.left : problem.right]
         change = _in_ball(
@@ -238,7 +252,7 @@ def refine(
     if rescaler.family == "lanczos":
         raise UsageError("lanczos has no gradients, so its images cannot be refined")
     before = squared_error(rescaler, hr, lr)
-    up = rescaler.networks.up
+    down, up = rescaler.networks
     if device.type == "cpu" and rescaler.precision == "fp32" and not has_bf16(device):
         up = copy.deepcopy(up)
         use_winograd(up)
@@ -254,7 +268,7 @@ def refine(
     every = list(windows(h, w, cast(int, up.halo)))
     stopped = False
     for index, window in enumerate(every):
-        problem = _Problem(up, scale, target, now if settings.method == "fast" else origin, window, hr.shape[:2])
+        problem = _Problem(cast(Network, up), scale, target, now if settings.method == "fast" else origin, window, hr.shape[:2])
 
         def tell(done: float, gain: float, index: int = index) -> bool | None:
             nonlocal stopped
@@ -268,7 +282,7 @@ def refine(
                 found = _fast(problem, settings, tell)
             else:
                 y, x = (slice(span.first * scale, span.last * scale) for span in window)
-                found = _hcd(problem, settings, rescaler.networks.down, target[:, :, y, x], made, tell)
+                found = _hcd(problem, settings, cast(Network, down), target[:, :, y, x], made, tell)
         y, x = problem.core
         now[:, :, window.rows.start : window.rows.stop, window.columns.start : window.columns.stop] = found[:, :, y, x]
         if stopped:

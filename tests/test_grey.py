@@ -9,12 +9,14 @@ from conftest import noise, seeded
 from PIL import Image
 from typer.testing import CliRunner
 
+from carcli.bench.metrics import psnr_rgb
 from carcli.cli.app import app
 from carcli.errors import ImageError, WeightsError
 from carcli.images import Picture
 from carcli.models.layers import luma
 from carcli.models.registry import build
 from carcli.models.tad import GreyConfig, GreyEncoder, PaperConfig
+from carcli.refine import Refinement, refine, squared_error
 from carcli.rescaler import load
 from carcli.weights import checkpoint
 from carcli.weights.checkpoint import Description
@@ -90,6 +92,32 @@ def test_colour_cannot_come_from_colour(model):
         load(model, None, "cpu").up(Picture(noise(8, 8)))
 
 
+@pytest.mark.parametrize("method", ["fast", "hcd"])
+@pytest.mark.parametrize("shape", [(1, 3), (33, 48), (300, 31)])
+def test_grey_is_refined_at_any_size(model, shape, method):
+    pair = load(model, None, "cpu")
+    hr = noise(*shape)
+    grey = pair.down(hr)
+    found = refine(pair, hr, grey, Refinement(4, method))
+    assert found.lr.shape == grey.shape
+    assert found.after <= found.before == pytest.approx(squared_error(pair, hr, grey))
+    assert method == "hcd" or found.gain > 0
+
+
+def test_smaller_and_grey_at_once(tmp_path, photo):
+    source = tmp_path / "photo.png"
+    Image.fromarray(photo).save(source)
+    code, said = run("down", source, "--to-grey", "--scale", 2, "-o", tmp_path / "lr")
+    assert code == 0, said
+    with Image.open(tmp_path / "lr" / "photo.png") as grey:
+        assert (grey.mode, grey.size) == ("L", (111, 81))
+    code, said = run("up", tmp_path / "lr", "-o", tmp_path / "sr")
+    assert code == 0, said
+    restored = np.asarray(Image.open(tmp_path / "sr" / "photo.png"))
+    bicubic = load("bicubic", 2, "cpu")
+    assert psnr_rgb(photo, restored, 2) > psnr_rgb(photo, bicubic.up(bicubic.down(photo))[:161, :221], 2)
+
+
 def run(*arguments: object) -> tuple[int, str]:
     found = CliRunner().invoke(app, [str(a) for a in arguments])
     return found.exit_code, found.output + str(found.exception or "")
@@ -111,7 +139,7 @@ def test_the_command_line(tmp_path, model, photo):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--to-grey", "--scale", 2), "keeps the size"),
+        (("--to-grey", "--scale", 2, "--model", "edsr"), "no checkpoint at scale 1"),
         (("--to-grey", "--model", "tad-x2"), "is for scale 2"),
         (("--to-grey", "--model", "bicubic"), "makes no grey images"),
     ],

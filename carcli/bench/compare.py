@@ -86,7 +86,8 @@ def measure(
     sr = rescaler.up_picture(lr)
     end = time.perf_counter()
     taken = memory.peak(rescaler.device)
-    reference = _rgb(Picture(_luma(hr.pixels)) if rescaler.to_grey else bicubic.down_picture(hr))
+    small = bicubic.down_picture(hr)
+    reference = _rgb(Picture(_luma(small.pixels)) if rescaler.to_grey else small)
     plain, webp = io.BytesIO(), io.BytesIO()  # the file's pixels alone: without the tag
     images.encode(Picture(made.pixels), plain)
     Image.fromarray(np.ascontiguousarray(_rgb(made))).save(webp, "webp", lossless=True)

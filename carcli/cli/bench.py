@@ -47,6 +47,9 @@ def _models(names: str, scale: int, device: str, precision: str) -> list[Rescale
         wanted = list(dict.fromkeys([*here, *CLASSICAL, *(n for n in wanted if n != "all")]))
     found: dict[str, Rescaler] = {}
     for name in wanted:
+        if scale == 1 and name in CLASSICAL:
+            say_error(f"{name} changes nothing at scale 1, and is left out there")
+            continue
         try:
             rescaler = load(name, scale, device, precision)
         except WeightsError as error:

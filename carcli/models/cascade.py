@@ -30,11 +30,13 @@ class Cascade(nn.Module):
         reach, at, multiple = 0.0, 1.0, 1
         for net in nets:
             reach += net.halo * at
-            if down:
-                multiple = math.lcm(multiple, round(at) * net.multiple_of)
+            grown = 1 if down else round(1 / at)
+            multiple = math.lcm(multiple, max(1, round(at)) * net.multiple_of // math.gcd(net.multiple_of, grown))
             at = at * net.scale if down else at / net.scale
         self.multiple_of = multiple
         self.halo = math.ceil(math.ceil(reach) / multiple) * multiple
+        self.channels_in: int = getattr(nets[0], "channels_in", 3)
+        self.channels_out: int = getattr(nets[-1], "channels_out", 3)
         self.minimum = max(net.minimum for net in nets)
         self.tile = max(1, min(net.tile for net in nets) * nets[0].scale // self.scale)
 

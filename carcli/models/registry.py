@@ -29,6 +29,14 @@ from carcli.models.tad import GreyConfig, GreyDecoder, GreyEncoder, PaperConfig,
 
 Architecture = Mapping[str, Any]
 Config = TypeVar("Config")
+Kinds = Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Any]]]  # what ``net`` may be: network and its config
+
+RESAMPLERS: Kinds = {"paper": (ResamplerNet, ResamplerConfig), "base": (BaseResamplerNet, BaseResamplerConfig)}
+ENCODERS: Kinds = {
+    "base": (TadEncoder, TadConfig),
+    "paper": (PaperEncoder, PaperConfig),
+    "grey": (GreyEncoder, GreyConfig),
+}
 
 
 class Network(Protocol):
@@ -70,34 +78,27 @@ def _upscaler(scale: int, architecture: Architecture) -> nn.Module:
     return Edsr(configure(EdsrConfig, arguments, scale))
 
 
-def _edsr(scale: int, architecture: Architecture) -> Pair:
+def _downscaler(what: str, kinds: Kinds, default: str, scale: int, architecture: Architecture) -> nn.Module:
+    """The network that ``net`` names, one of ``kinds``."""
     arguments = dict(architecture.get("down", {}))
-    if arguments == {"net": "bicubic"}:  # plain super-resolution
+    kind = arguments.pop("net", default)
+    if kind not in kinds:
+        raise WeightsError(f"unknown {what} {kind!r} (known: {', '.join(sorted(kinds))})")
+    network, config = kinds[kind]
+    return network(configure(config, arguments, scale))
+
+
+def _edsr(scale: int, architecture: Architecture) -> Pair:
+    if dict(architecture.get("down", {})) == {"net": "bicubic"}:  # plain super-resolution
         return Pair(BicubicDown(scale), _upscaler(scale, architecture))
-    net: ResamplerNet | BaseResamplerNet
-    kind = arguments.pop("net", "paper")
-    if kind == "paper":
-        net = ResamplerNet(configure(ResamplerConfig, arguments, scale))
-    elif kind == "base":
-        net = BaseResamplerNet(configure(BaseResamplerConfig, arguments, scale))
-    else:
-        raise WeightsError(f"unknown resampler network {kind!r} (known: base, bicubic, paper)")
+    net = cast(ResamplerNet, _downscaler("resampler network", RESAMPLERS, "paper", scale, architecture))
     return Pair(ContentAdaptiveResampler(net), _upscaler(scale, architecture))
 
 
 def _tad(scale: int, architecture: Architecture) -> Pair:
-    arguments = dict(architecture.get("down", {}))
-    kind = arguments.pop("net", "base")
-    if kind == "grey":
-        up = GreyDecoder(configure(GreyConfig, architecture.get("up", {}), scale))
-        return Pair(GreyEncoder(configure(GreyConfig, arguments, scale)), up)
-    down: TadEncoder | PaperEncoder
-    if kind == "paper":
-        down = PaperEncoder(configure(PaperConfig, arguments, scale))
-    elif kind == "base":
-        down = TadEncoder(configure(TadConfig, arguments, scale))
-    else:
-        raise WeightsError(f"unknown encoder {kind!r} (known: base, grey, paper)")
+    down = _downscaler("encoder", ENCODERS, "base", scale, architecture)
+    if isinstance(down, GreyEncoder):
+        return Pair(down, GreyDecoder(configure(GreyConfig, architecture.get("up", {}), scale)))
     return Pair(down, _upscaler(scale, architecture))
 
 

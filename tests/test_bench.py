@@ -54,6 +54,17 @@ def test_several_datasets_scales_and_models_in_one_table():
     assert rows[0]["lr_psnr_y"] is None  # infinite
 
 
+def test_at_scale_1_only_colour_from_grey_is_measured():
+    code, out, err = bench("--dataset", "set", "--scale", 1, "--model", "tad,bicubic", "--format", "json")
+    assert code == 0
+    assert "bicubic changes nothing at scale 1" in err
+    (row,) = json.loads(out)
+    assert row["model"] == "tad-grey"
+    assert row["psnr_rgb"] > 30
+    with pytest.raises(WeightsError, match="none of bicubic"):
+        bench("--dataset", "set", "--scale", 1, "--model", "bicubic")
+
+
 def test_csv_and_markdown_say_the_same():
     arguments = ("--dataset", "set", "--scale", 2, "--model", "lanczos", "--format")
     (row,) = csv.DictReader(io.StringIO(bench(*arguments, "csv")[1]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import noise, seeded
+from conftest import PHOTOS, noise, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from carcli import images, tiling
 from carcli.bench import metrics
@@ -167,3 +168,15 @@ def test_a_cascade_can_be_refined(photo):
     image = photo[:128, :128]
     found = refine(pair, image, pair.down(image), Refinement(4))
     assert found.gain > 0
+
+
+def test_seventy_pixels_hold_more_than_bicubic_keeps():
+    photo = np.asarray(Image.open(PHOTOS / "coffee.jpg").convert("RGB"))
+    restored = {}
+    for model in ("tad", "tad-recursive", "bicubic"):
+        pair = load(model, 64, "cpu")
+        lr = pair.down(photo)
+        assert lr.shape == (7, 10, 3)
+        restored[model] = metrics.psnr_y(photo, pair.up(lr)[:400, :600], 8)
+    assert restored["tad-recursive"] > restored["bicubic"] + 1
+    assert restored["tad"] > restored["bicubic"] + 1

@@ -23,7 +23,7 @@ def down(
         str | None, typer.Option(help="A family, a checkpoint, or a .safetensors file. Default: edsr.", show_default=False)
     ] = None,
     to_grey: Annotated[
-        bool, typer.Option("--to-grey", help="Hide the colours in one channel (tad), at the same size or by --scale too.")
+        bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
     ] = False,
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
@@ -45,7 +45,6 @@ def down(
     from carcli.errors import UsageError
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
-    from carcli.weights.choose import PLUS, choose
 
     jobs = plan_jobs(asked)
     settings, interrupt, live = None, None, Live()
@@ -60,13 +59,10 @@ def down(
     def stop() -> bool:
         return interrupt is not None and interrupt.asked
 
-    name, factor = model or ("tad" if to_grey else "edsr"), scale
-    if to_grey and PLUS not in name:
-        if scale is None:
-            factor = 1
-        else:  # first smaller, then grey
-            name = PLUS.join(choose(name, at).description.id for at in (scale, 1))
-    rescalers = [load(name, factor, one, asked.precision) for one in asked.devices]
+    if to_grey and scale is not None:
+        raise UsageError("--to-grey keeps the size; leave --scale out")
+    name = model or ("tad" if to_grey else "edsr")
+    rescalers = [load(name, 1 if to_grey else scale, one, asked.precision) for one in asked.devices]
     first = rescalers[0]
     if first.to_grey != to_grey:
         how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"

@@ -48,10 +48,12 @@ def known_models() -> list[str]:
     return [*FAMILIES, BEST, *(e.id for e in manifest.entries())]
 
 
-def _fidelity(entry: manifest.Entry) -> float:
-    """Mean PSNR over the datasets a checkpoint was measured on; all are measured on the same ones."""
-    own = [f.psnr_y for f in entry.figures if not f.scale]
-    return sum(own) / len(own) if own else 0.0
+def _ranked(found: Sequence[manifest.Entry]) -> list[manifest.Entry]:
+    """Checkpoints of one scale from the best to the worst, by mean PSNR over the datasets that all of them were measured on."""
+    own = {entry.id: {f.dataset: f.psnr_y for f in entry.figures if not f.scale} for entry in found}
+    measured = [set(figures) for figures in own.values() if figures]
+    shared = set.intersection(*measured) if measured else set()
+    return sorted(found, key=lambda e: sum(own[e.id].get(name, 0.0) for name in shared), reverse=True)
 
 
 def _power(base: int, scale: int) -> int | None:
@@ -128,8 +130,10 @@ def choose(model: str, scale: int | None) -> Choice:
     wanted = scale if scale is not None else 4
     found = [e for e in manifest.entries() if model == e.family]
     if model == BEST:
-        ranked = sorted(manifest.entries(), key=_fidelity, reverse=True)
-        found = [e for e in ranked if e.scale == wanted] or [e for e in ranked if e.family == ranked[0].family]
+        found = _ranked([e for e in manifest.entries() if e.scale == wanted])
+        if not found:  # a chain of the family that is best at x2
+            family = _ranked([e for e in manifest.entries() if e.scale == 2])[0].family
+            found = [e for e in manifest.entries() if e.family == family]
     if not found:
         raise WeightsError(f"unknown model {model!r}; known: {', '.join(known_models())}, or a .safetensors file")
     chosen = _of_family(found, wanted)

@@ -9,6 +9,7 @@ truncated or absurdly large files are errors for that file alone.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -194,9 +195,9 @@ def decode(source: Source) -> Picture:
         raise ImageError(f"cannot be decoded: {_reason(error)}") from error
 
 
-def _tag(image: ImageFile.ImageFile) -> tuple[Tag | None, str | None]:
-    """What ``down`` noted in a file, or why that cannot be used."""
-    text = getattr(image, "text", {}).get(tags.KEY) if image.format == "PNG" else None
+def _tag(image: ImageFile.ImageFile, texts: Mapping[Any, Any]) -> tuple[Tag | None, str | None]:
+    """What ``down`` noted in a file's text chunks, or why that cannot be used."""
+    text = texts.get(tags.KEY) if image.format == "PNG" else None
     if text is None:
         return None, None
     try:
@@ -213,7 +214,7 @@ def _decode(source: Source, notes: list[str]) -> Picture:
         if _is_sequence(image):
             raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
         rounded = _sixteen_bit_colour(image, source)  # before anything loads the image
-        tag, tag_error = _tag(image)
+        tag, tag_error = _tag(image, getattr(image, "text", {}))  # which decodes it: chunks may stand at the end
         decoded: Image.Image = image
         icc = image.info.get("icc_profile")
         if rounded is not None:
@@ -264,7 +265,7 @@ def peek(path: Path) -> Header | None:
     try:
         with Image.open(path) as image:
             header = Header(*image.size)
-            tag, _ = _tag(image)
+            tag, _ = _tag(image, image.info)
             return header if tag is None else replace(header, scale=tag.scale)
     except Exception:  # whatever is wrong with it, decoding it will say
         return None

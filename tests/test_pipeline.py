@@ -230,3 +230,6 @@ def test_a_header_tells_the_size_and_the_scale(tmp_path, shrink):
     with (tmp_path / "lr.png").open("wb") as file:
         images.encode(shrink(Picture(noise(16, 16)))[0], file)
     assert images.peek(tmp_path / "lr.png").scale == 4
+    whole = (tmp_path / "lr.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 8])
+    assert images.peek(tmp_path / "cut.png") == images.peek(tmp_path / "lr.png")

@@ -40,9 +40,10 @@ ANSWERS = 8  # LR pixels around a core whose restoration its window answers for
 RATES = (3 / 255, 0.3 / 255)  # of Adam, first and last step; a short descent starts lower
 SHORT = 30  # iterations
 BETAS = (0.7, 0.9)
-PULL = 0.3  # towards the rounded value, at the last step: else pixels gather where rounding tips over
+# towards the rounded value, at the last step: else pixels gather where rounding tips over; the second for long descents
+PULL = (0.3, 0.6)
 FINE = 0.5 / 255  # half a level
-PATIENCE, LEAST = 12, 0.003  # so many iterations without so many dB more end the descent early
+PATIENCE, LEAST = 12, 0.003  # so many iterations, or a quarter of them all, without so many dB more end the descent early
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
     best, best_error, begun, noted, stale = start, math.inf, math.inf, math.inf, 0
     n = settings.iterations
     begin = max(RATES[0] * min(n / SHORT, 1), RATES[1])
+    pull = min(PULL[0] * max(n / SHORT, 1), PULL[1])
+    patience = max(PATIENCE, n // 4)
     for step in range(n + 1):
         rounded = quantize_ste(y)
         error = problem.error(rounded)
@@ -161,7 +164,7 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
         if 10 * math.log10(max(noted, 1e-20) / max(best_error, 1e-20)) > LEAST:
             noted, stale = best_error, 0
         stop = tell(step / n, 10 * math.log10(max(begun, 1e-20) / max(best_error, 1e-20)))
-        if step == n or stop or stale >= PATIENCE or begun == 0:
+        if step == n or stop or stale >= patience or begun == 0:
             break
         (gradient,) = torch.autograd.grad(loss, y)
         gradient = gradient * problem.free
@@ -171,7 +174,7 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
         with torch.no_grad():
             y -= rate * problem.free * unbiased[0] / (unbiased[1].sqrt() + 1e-20)
             y.clamp_(0, 1)
-            y += PULL * step / n * (quantize_ste(y) - y)
+            y += pull * step / n * (quantize_ste(y) - y)
     return best
 
 

@@ -1,7 +1,7 @@
 """How much of this machine the networks and the pipeline use: ``python -m carcli.bench.speed networks|batch|memory``.
 
 ``networks``: for every pair, megapixels of HR a second down and up, and the multiplications that
-makes as a fraction of what one large 3x3 convolution of 64 channels reaches here.
+makes as a fraction of what the fastest of several 3x3 convolutions of 64 channels reaches here.
 
 ``batch``: seconds of whole batches, files to files, against those of the networks alone.
 
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from carcli.precision import autocast
 from carcli.rescaler import Rescaler, load
 
 SIDE = 1536  # HR pixels of the picture that networks are timed on
+SIDES = (64, 96, 128, 192, 256, 384)  # pixels that convolutions are timed on: within caches, and beyond
 BATCH, BATCH_SIZE = 8, (1600, 1200)
 
 
@@ -48,12 +50,15 @@ def _best(run: Callable[[], object], repeats: int) -> float:
 
 
 def peak_convolution(device: torch.device, precision: str, repeats: int = 5) -> float:
-    """Multiplications (and as many additions) a second of a 3x3 convolution of 64 channels over 384x384 pixels."""
-    x = torch.rand(1, 64, 384, 384, device=device).contiguous(memory_format=torch.channels_last)
+    """Multiplications (and as many additions) a second of 3x3 convolutions of 64 channels, over as many pixels as suits best."""
     weight = torch.rand(64, 64, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad(), autocast(device, precision):
-        seconds = _best(lambda: F.conv2d(x, weight, padding=1), repeats)
-    return 9 * 64 * 64 * 384 * 384 / seconds
+    reached = []
+    for side in SIDES:
+        x = torch.rand(1, 64, side, side, device=device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), autocast(device, precision):
+            seconds = _best(partial(F.conv2d, x, weight, padding=1), repeats)
+        reached.append(9 * 64 * 64 * side**2 / seconds)
+    return max(reached)
 
 
 @contextmanager
@@ -100,8 +105,6 @@ def networks(pair: Rescaler, peak: float, repeats: int = 3) -> dict[str, Any]:
 
 def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict[str, Any]:
     """A batch of files, and the networks alone on the same pictures."""
-    from functools import partial
-
     from PIL import Image
 
     from carcli import batch as batches

@@ -66,7 +66,7 @@ class Edsr(nn.Module):
     @property
     def tile(self) -> int:
         """LR pixels a side of the default tile: activations stay within a few hundred MB."""
-        return 96 if self.config.tail == "progressive" else 384
+        return 96 if self.config.tail == "progressive" else 512
 
     def forward(self, lr: Tensor) -> Tensor:
         with torch.autocast(lr.device.type, enabled=False):  # half precision would blur single LR levels

@@ -38,7 +38,7 @@ class ResidualBlock(nn.Module):
         change = self.body(x)
         if self.res_scale != 1:
             change = change * self.res_scale
-        return cast(Tensor, x + change)
+        return cast(Tensor, change.add_(x))
 
 
 def autocast_like(x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["CarcliError", "ImageError", "Picture", "Rescaler", "UsageError", "WeightsError", "__version__", "load"]
-
-# PyTorch reads this at its first allocation: activations in huge pages, where Linux has them, as page faults
-# otherwise take up to a quarter of the networks' time on a CPU.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -28,8 +28,7 @@ from carcli.errors import Abandoned, UsageError
 from carcli.images import Picture, Pixels
 from carcli.models.registry import Network
 from carcli.ops.quantize import quantize_ste, to_float, to_uint8
-from carcli.ops.winograd import use_winograd
-from carcli.precision import autocast, has_bf16
+from carcli.precision import autocast
 from carcli.rescaler import Rescaler
 from carcli.tiling import Span, abandon, padded, reflected, spans
 
@@ -43,6 +42,7 @@ BETAS = (0.7, 0.9)
 # towards the rounded value, at the last step: else pixels gather where rounding tips over; the second for long descents
 PULL = (0.3, 0.6)
 FINE = 0.5 / 255  # half a level
+BAND = 256  # rows that are compared at once
 PATIENCE, LEAST = 12, 0.003  # so many iterations, or a quarter of them all, without so many dB more end the descent early
 
 
@@ -113,29 +113,30 @@ def _through(network: Network, image: Tensor) -> Tensor:
 
 
 class _Problem:
-    """One window: the target, what counts, and which LR pixels may move."""
+    """One window: its HR and LR pixels, what counts of them, and which LR pixels may move."""
 
     def __init__(self, up: Network, scale: int, hr: Tensor, lr: Tensor, window: Window, size: tuple[int, int]) -> None:
+        """``hr`` and ``lr`` are the window's own pixels (1, C, s·h, s·w) and (1, C, h, w), ``size`` the whole original's."""
         rows, columns = window
-        self.up, self.scale = up, scale
-        self.start = lr[:, :, rows.first : rows.last, columns.first : columns.last].clone()
-        y, x = _nearby(rows, lr.shape[2]), _nearby(columns, lr.shape[3])
+        self.up, self.scale, self.start = up, scale, lr
+        y, x = _nearby(rows, -(-size[0] // scale)), _nearby(columns, -(-size[1] // scale))
         # in HR pixels of the window, and no further than the original
         self.top, self.left = y.start * scale, x.start * scale
         self.bottom = min(y.stop * scale, size[0] - rows.first * scale)
         self.right = min(x.stop * scale, size[1] - columns.first * scale)
-        self.target = hr[
-            :, :, rows.first * scale + self.top : rows.first * scale + self.bottom,
-            columns.first * scale + self.left : columns.first * scale + self.right,
-        ]  # fmt: skip
+        self.target = self.counting(hr)
         self.core = (slice(rows.start - rows.first, rows.stop - rows.first),
                      slice(columns.start - columns.first, columns.stop - columns.first))  # fmt: skip
-        self.free = torch.zeros_like(self.start)
+        self.free = torch.zeros_like(lr)
         self.free[:, :, self.core[0], self.core[1]] = 1
+
+    def counting(self, hr: Tensor) -> Tensor:
+        """Those of the window's HR pixels that it answers for."""
+        return hr[:, :, self.top : self.bottom, self.left : self.right]
 
     def error(self, lr: Tensor) -> Tensor:
         """Mean squared error of what an LR window in [0, 1] restores to."""
-        near = _through(self.up, lr)[:, :, self.top : self.bottom, self.left : self.right]
+        near = self.counting(_through(self.up, lr))
         error: Tensor = ((near.clamp(0, 1) - self.target) ** 2).mean()
         return error
 
@@ -224,7 +225,7 @@ def _hcd(
         with torch.no_grad():
             lr = to_float(to_uint8(shrunk(moved)))
         inner = copy.copy(problem)
-        inner.target = moved[:, : problem.target.shape[1], problem.top : problem.bottom, problem.left : problem.right]
+        inner.target = problem.counting(moved)
         change = _in_ball(
             lr.shape, lambda d: inner.error((lr + d).clamp(0, 1)), settings, max(settings.iterations - half, 1), made
         )
@@ -235,7 +236,11 @@ def _hcd(
 def squared_error(rescaler: Rescaler, hr: Pixels, lr: Pixels) -> float:
     """Mean squared error, in 8-bit levels, of what an LR image (h, w, C) restores to against the original (H, W, C)."""
     restored = rescaler.restore(lr)[: hr.shape[0], : hr.shape[1]]
-    return float(np.mean((restored.astype(np.float64) - hr.astype(np.float64)) ** 2))
+    total = 0
+    for row in range(0, len(hr), BAND):
+        difference = restored[row : row + BAND].astype(np.int32) - hr[row : row + BAND]
+        total += int(np.sum(difference**2, dtype=np.int64))
+    return total / hr.size
 
 
 def refine(
@@ -256,14 +261,10 @@ def refine(
         raise UsageError("lanczos has no gradients, so its images cannot be refined")
     before = squared_error(rescaler, hr, lr)
     down, up = rescaler.networks
-    if device.type == "cpu" and rescaler.precision == "fp32" and not has_bf16(device):
-        up = copy.deepcopy(up)
-        use_winograd(up)
     h, w = lr.shape[:2]
     full = hr
     if (h * scale, w * scale) != hr.shape[:2]:  # mirrored as down pads it
         full = hr[reflected(0, h * scale, hr.shape[0])][:, reflected(0, w * scale, hr.shape[1])]
-    target = to_float(torch.from_numpy(full.transpose(2, 0, 1).copy()).to(device))[None]
     now = to_float(torch.from_numpy(lr.transpose(2, 0, 1).copy()).to(device))[None]
     # the published method moves windows one by one from where the image stood, ours from where its neighbours have got to
     origin = now.clone()
@@ -271,7 +272,11 @@ def refine(
     every = list(windows(h, w, cast(int, up.halo)))
     stopped = False
     for index, window in enumerate(every):
-        problem = _Problem(cast(Network, up), scale, target, now if settings.method == "fast" else origin, window, hr.shape[:2])
+        rows, columns = (slice(span.first, span.last) for span in window)
+        cut = full[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
+        here = to_float(torch.from_numpy(cut.transpose(2, 0, 1).copy()).to(device))[None]
+        stand = (now if settings.method == "fast" else origin)[:, :, rows, columns].clone()
+        problem = _Problem(cast(Network, up), scale, here, stand, window, hr.shape[:2])
 
         def tell(done: float, gain: float, index: int = index) -> bool | None:
             nonlocal stopped
@@ -284,8 +289,7 @@ def refine(
             if settings.method == "fast":
                 found = _fast(problem, settings, tell)
             else:
-                y, x = (slice(span.first * scale, span.last * scale) for span in window)
-                found = _hcd(problem, settings, cast(Network, down), target[:, :, y, x], made, tell)
+                found = _hcd(problem, settings, cast(Network, down), here, made, tell)
         y, x = problem.core
         now[:, :, window.rows.start : window.rows.stop, window.columns.start : window.columns.stop] = found[:, :, y, x]
         if stopped:

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from carcli.memory import huge_pages
 from carcli.ops import dispatch
 from carcli.ops.resample import Heads, apply_heads, resample, resample_composition
 from carcli.rescaler import load, pick_device
@@ -241,6 +242,7 @@ def _show(rows: list[Timing]) -> None:
 
 
 def main() -> None:
+    huge_pages()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["resampler", "down", "networks", "batch", "memory"])
     parser.add_argument("--device", default="auto")

@@ -12,6 +12,7 @@ import carcli
 from carcli.cli import bench, down, info, train, up, weights
 from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, say_error
 from carcli.errors import CarcliError, UsageError
+from carcli.memory import huge_pages
 
 app = typer.Typer(
     name="carcli",
@@ -45,6 +46,7 @@ def _main(
 
 def main() -> None:
     """Run the program; every foreseeable failure is one line and an exit code of its own."""
+    huge_pages()
     warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file, decoding it says
     warnings.showwarning = lambda message, *_: say_error(str(message))
     try:

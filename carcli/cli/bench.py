@@ -163,6 +163,7 @@ def bench(
     from carcli.bench.datasets import find
     from carcli.bench.report import Report
     from carcli.errors import UsageError, WeightsError
+    from carcli.memory import give_back_at_once
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
@@ -173,6 +174,8 @@ def bench(
         refinements += [Refinement(int(n), cast(Method, refine_method)) for n in refine.split(",") if n.strip()]
     except ValueError as error:
         raise UsageError(f"--refine {refine!r}: give numbers of iterations, separated by commas") from error
+    if len(refinements) > 1:
+        give_back_at_once()
     scales = list(dict.fromkeys(scale or [4]))
     rescalers = {s: _models(model, s, device, precision) for s in scales}
     if not any(rescalers.values()):

@@ -43,12 +43,14 @@ def down(
 
     from carcli import batch
     from carcli.errors import UsageError
+    from carcli.memory import give_back_at_once
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
     jobs = plan_jobs(asked)
     settings, interrupt, live = None, None, Live()
     if refine:
+        give_back_at_once()
         settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
         interrupt = Interrupt() if refine_keep else None
 

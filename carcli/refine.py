@@ -27,10 +27,10 @@ from torch import Tensor
 from carcli.errors import Abandoned, UsageError
 from carcli.images import Picture, Pixels
 from carcli.models.registry import Network
-from carcli.ops.quantize import quantize_ste, to_float, to_uint8
+from carcli.ops.quantize import quantize_ste, to_float, to_tensor, to_uint8
 from carcli.precision import autocast
 from carcli.rescaler import Rescaler
-from carcli.tiling import Span, abandon, padded, reflected, spans
+from carcli.tiling import Span, abandon, cut, padded, reflected, spans
 
 Method = Literal["fast", "hcd"]
 METHODS: tuple[Method, ...] = ("fast", "hcd")
@@ -261,20 +261,15 @@ def refine(
         raise UsageError("lanczos has no gradients, so its images cannot be refined")
     before = squared_error(rescaler, hr, lr)
     down, up = rescaler.networks
-    h, w = lr.shape[:2]
-    full = hr
-    if (h * scale, w * scale) != hr.shape[:2]:  # mirrored as down pads it
-        full = hr[reflected(0, h * scale, hr.shape[0])][:, reflected(0, w * scale, hr.shape[1])]
-    now = to_float(torch.from_numpy(lr.transpose(2, 0, 1).copy()).to(device))[None]
+    now = to_tensor(lr, device)
     # the published method moves windows one by one from where the image stood, ours from where its neighbours have got to
     origin = now.clone()
     made = torch.Generator().manual_seed(settings.seed)
-    every = list(windows(h, w, cast(int, up.halo)))
+    every = list(windows(lr.shape[0], lr.shape[1], cast(int, up.halo)))
     stopped = False
     for index, window in enumerate(every):
+        here = to_tensor(cut(hr, *(Span(*(n * scale for n in span)) for span in window)), device)
         rows, columns = (slice(span.first, span.last) for span in window)
-        cut = full[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
-        here = to_float(torch.from_numpy(cut.transpose(2, 0, 1).copy()).to(device))[None]
         stand = (now if settings.method == "fast" else origin)[:, :, rows, columns].clone()
         problem = _Problem(cast(Network, up), scale, here, stand, window, hr.shape[:2])
 

@@ -72,7 +72,8 @@ def padded(size: int, multiple: int, minimum: int) -> int:
     return -(-max(size, minimum) // multiple) * multiple
 
 
-def _cut(image: Image, rows: Span, columns: Span) -> Image:
+def cut(image: Image, rows: Span, columns: Span) -> Image:
+    """A tile's pixels with its halo, mirrored beyond the image's end."""
     height, width = image.shape[:2]
     inside = image[rows.first : min(rows.last, height), columns.first : min(columns.last, width)]
     if rows.last > height:
@@ -154,7 +155,7 @@ def _step(
         for group in _alike(tiles(image, network, tile, down), batch):
             if abandon.is_set():
                 raise Abandoned
-            cuts = torch.from_numpy(np.stack([_cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
+            cuts = torch.from_numpy(np.stack([cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
             x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
             x = to_float(x) if x.dtype == torch.uint8 else x
             if as_rgb:

@@ -15,7 +15,7 @@ from carcli.bench.metrics import luma
 from carcli.errors import UsageError
 from carcli.images import Pixels
 from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
-from carcli.ops.quantize import to_float
+from carcli.ops.quantize import to_tensor
 from carcli.ops.resample import apply_heads
 from carcli.rescaler import Rescaler
 
@@ -70,7 +70,7 @@ def draw_offsets(rescaler: Rescaler, hr: Pixels, region: tuple[int, int, int, in
     left, top, columns, rows = region or (w // 2 - 1, h // 2 - 1, 2, 2)
     if left < 0 or top < 0 or columns < 1 or rows < 1 or left + columns > w or top + rows > h:
         raise UsageError(f"region {left},{top},{columns},{rows} lies outside the LR image of {w}x{h} pixels")
-    x = to_float(torch.from_numpy(hr.transpose(2, 0, 1).copy()).to(rescaler.device))[None]
+    x = to_tensor(hr, rescaler.device)
     kernels, offsets_h, offsets_v = (t[0].cpu().numpy() for t in _heads(rescaler, x))
     k = math.isqrt(kernels.shape[0])
     margin = k // 2 + scale

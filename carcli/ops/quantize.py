@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 LEVELS = 255  # steps between black and white of an 8-bit channel
@@ -29,6 +31,11 @@ def to_uint8(image: Tensor) -> Tensor:
 def to_float(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """8-bit levels (uint8, 0..255) as floating point in [0, 1]."""
     return image.to(dtype) / LEVELS
+
+
+def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(H, W, C) uint8 → (1, C, H, W) float32 in [0, 1] on a device."""
+    return to_float(torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(device))[None]
 
 
 def _quantize(image: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -52,7 +53,7 @@ def _trade(rescaler: Rescaler, picture: Picture, made: Picture, refined: Refined
 
 
 class Upscaler:
-    """Restores pictures, each with the model that its tag names, or with the one given."""
+    """Restores pictures, each with the model that its tag names, or with the one given; several threads may share one."""
 
     def __init__(
         self,
@@ -66,12 +67,14 @@ class Upscaler:
         self._load, self._family_of = load, family_of
         self._model, self._scale, self._ignore_tag, self._tile = model, scale, ignore_tag, tile
         self._loaded: dict[tuple[str, int | None], Rescaler] = {}
+        self._lock = threading.Lock()
 
     def _rescaler(self, model: str, scale: int | None) -> Rescaler:
         key = (model, scale)
-        if key not in self._loaded:
-            self._loaded[key] = self._load(model, scale)
-        return self._loaded[key]
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = self._load(model, scale)
+            return self._loaded[key]
 
     def __call__(self, picture: Picture) -> tuple[Picture, str, tuple[str, ...]]:
         """Restore one picture. Raises ``ImageError`` where tag and request contradict each other."""
@@ -112,7 +115,7 @@ def run(
 ) -> Generator[Result]:
     """Process jobs, note each in the journal as it is settled, and yield what became of each, in order.
 
-    After ``max_errors`` failures nothing more is begun. ``works``: one for each device.
+    After ``max_errors`` failures nothing more is begun. As many images are computed side by side as there are ``works``.
     """
     settings = settings or Settings()
     errors, asked = 0, settings.stop

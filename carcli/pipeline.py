@@ -1,7 +1,7 @@
 """Many images at once: while one is computed, others are decoded and encoded, within a bound on what is held.
 
-A worker takes one image through all stages; the networks of a device run in a thread of their own,
-one image after the other, so that nothing a result depends on is shared.
+A worker takes one image through all stages; the networks run in threads of their own, one for each device
+and two for a CPU, in each of which one image follows the other.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
+
+import torch
 
 from carcli import images, tiling
 from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
 from carcli.files import write_whole
 from carcli.images import Picture
+from carcli.ops.threads import divide
 from carcli.plan import Job
 
 Status = Literal["done", "skipped", "failed"]
@@ -66,10 +71,10 @@ class Pace:
             with self.lock:
                 self.seconds[stage] += time.perf_counter() - began
 
-    def slowest(self, workers: int, devices: int) -> Stage:
+    def slowest(self, workers: int, streams: int) -> Stage:
         """The stage that keeps its threads busy longest: more of anything else would not help."""
         busy = {"decode": self.seconds["decode"] / workers, "encode": self.seconds["encode"] / workers}
-        return max(("compute", "decode", "encode"), key=lambda s: busy.get(s, self.seconds["compute"] / devices))
+        return max(("compute", "decode", "encode"), key=lambda s: busy.get(s, self.seconds["compute"] / streams))
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,14 @@ class Settings:
     note: Callable[[Result], None] = lambda result: None  # told what became of each image at once, from any thread
     update: bool = False  # replace outputs whose source has changed since
     compression: int = 6  # zlib's level of the PNGs
-    workers: int = 0  # images in flight; 0: one more than there are processors
+    workers: int = 0  # images in flight; 0: two more than there are processors
     memory: int = 0  # bytes that images in flight may take; 0: a half of the machine's
     enlarges: Callable[[images.Header], float] = lambda header: 1.0  # pixels of the result for each one of the file
     stop: Callable[[], bool] = lambda: False  # once true, nothing more is begun
 
     @property
     def in_flight(self) -> int:
-        return self.workers or min((os.cpu_count() or 1) + 1, 16)
+        return self.workers or min((os.cpu_count() or 1) + 2, 16)
 
     @property
     def room(self) -> int:
@@ -107,13 +112,16 @@ def _failed(job: Job, reason: str, began: float) -> Result:
     return Result(job.source, job.target, "failed", reason, seconds=time.monotonic() - began)
 
 
-class _Devices:
-    """The devices' threads; a worker borrows one that is free."""
+class _Streams:
+    """The threads that networks run in; a worker borrows one that is free."""
 
     def __init__(self, works: Sequence[Work]) -> None:
-        self.threads = [ThreadPoolExecutor(1, f"compute-{i}") for i in range(len(works))]
+        self._wanted, self._lock = 0, threading.Lock()
+        self._cores = torch.get_num_threads()  # of all streams together
+        begin = partial(divide, self._cores, lambda: min(self._wanted, len(works)))
+        self._threads = [ThreadPoolExecutor(1, f"compute-{i}", begin) for i in range(len(works))]
         self.free: queue.SimpleQueue[tuple[ThreadPoolExecutor, Work]] = queue.SimpleQueue()
-        for pair in zip(self.threads, works, strict=True):
+        for pair in zip(self._threads, works, strict=True):
             self.free.put(pair)
 
     def __call__(self, picture: Picture, pace: Pace, stop: Callable[[], bool]) -> tuple[Picture, str, tuple[str, ...]]:
@@ -125,12 +133,30 @@ class _Devices:
         finally:
             self.free.put(borrowed)
 
+    @contextmanager
+    def wanted(self) -> Iterator[None]:
+        """While an image is decoded and computed: where fewer of them are left than there are streams, each has more cores."""
+        with self._lock:
+            self._wanted += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wanted -= 1
 
-def _process(job: Job, target: Path, compute: _Devices, settings: Settings, pace: Pace) -> Result:
+    def shutdown(self) -> None:
+        """Wait for the threads to end, and give the caller's torch its threads back."""
+        for thread in self._threads:
+            thread.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._cores)
+
+
+def _process(job: Job, target: Path, compute: _Streams, settings: Settings, pace: Pace) -> Result:
     began = time.monotonic()
     try:
-        picture = pace.timed("decode", lambda: images.read(job.source))
-        made, model, notes = compute(picture, pace, settings.stop)
+        with compute.wanted():
+            picture = pace.timed("decode", lambda: images.read(job.source))
+            made, model, notes = compute(picture, pace, settings.stop)
         input_size, decoded_notes = picture.size, picture.notes
         del picture
 
@@ -154,7 +180,7 @@ def _process(job: Job, target: Path, compute: _Devices, settings: Settings, pace
     )  # fmt: skip
 
 
-def _settle(job: Job, target: Path, compute: _Devices, settings: Settings, pace: Pace) -> Result:
+def _settle(job: Job, target: Path, compute: _Streams, settings: Settings, pace: Pace) -> Result:
     """Process a job, and note it before anybody can ask for the result: an interrupt cannot come between."""
     result = _process(job, target, compute, settings, pace)
     settings.note(result)
@@ -186,8 +212,9 @@ def _weight(job: Job, settings: Settings) -> int:
 
 
 def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Generator[Result]:
-    """Process jobs and yield what became of each, in their order; one of ``works`` for each device.
+    """Process jobs and yield what became of each, in their order.
 
+    As many images are computed side by side as there are ``works``: one for each device, ``ops.threads.streams`` for a CPU.
     A None among the jobs says that there is none at the moment.
 
     An image larger than the memory for images in flight is processed alone. Where the caller
@@ -195,7 +222,7 @@ def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, p
     computed are given up, those being written are finished, and nothing is left half done.
     """
     pace = pace or Pace()
-    compute = _Devices(works)
+    compute = _Streams(works)
     pool = ThreadPoolExecutor(settings.in_flight, "image")
     turns: deque[Result | Future[Result]] = deque()
     running: dict[Future[Result], int] = {}
@@ -239,6 +266,6 @@ def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, p
         tiling.abandon.set()
         raise
     finally:
-        for thread in (pool, *compute.threads):
-            thread.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+        compute.shutdown()
         tiling.abandon.clear()

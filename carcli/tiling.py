@@ -20,6 +20,7 @@ from carcli.errors import Abandoned
 from carcli.models.cascade import Cascade
 from carcli.models.registry import Network
 from carcli.ops.quantize import to_float, to_uint8
+from carcli.ops.threads import take_share
 from carcli.precision import autocast
 
 Pixels = NDArray[np.uint8]
@@ -155,6 +156,7 @@ def _step(
         for group in _alike(tiles(image, network, tile, down), batch):
             if abandon.is_set():
                 raise Abandoned
+            take_share()
             cuts = torch.from_numpy(np.stack([cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
             x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
             x = to_float(x) if x.dtype == torch.uint8 else x

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -122,6 +124,21 @@ def test_up_takes_model_scale_and_size_from_the_tag(tagged, photo):
     assert model == "bicubic"
     assert notes == ()
     assert made.tag is None
+
+
+def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
+    loaded = []
+
+    def slowly(name, at):
+        loaded.append(name)
+        time.sleep(0.05)
+        return load(name, at, "cpu")
+
+    shared = batch.Upscaler(slowly, family_of, None, None)
+    with ThreadPoolExecutor(4) as threads:
+        first, *others = [made.pixels for made, _, _ in threads.map(shared, [tagged] * 4)]
+    assert loaded == ["bicubic"]
+    assert all(np.array_equal(first, other) for other in others)
 
 
 def test_up_of_an_ordinary_image_says_so(photo):

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from carcli.memory import huge_pages
+from carcli.memory import give_back_at_once, huge_pages
 from carcli.ops import dispatch
 from carcli.ops.resample import Heads, apply_heads, resample, resample_composition
 from carcli.rescaler import load, pick_device
@@ -262,6 +262,8 @@ def main() -> None:
     if arguments.what in ("networks", "batch", "memory"):
         from carcli.bench import throughput
 
+        if arguments.what == "batch":
+            give_back_at_once()  # as carcli down and up do
         models = arguments.model or ["edsr", "tad"]
         if arguments.what == "networks":
             peak = throughput.peaks(device, arguments.precision)

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carcli.images import Pixels
+from carcli.ops.threads import streams
 from carcli.precision import autocast
 from carcli.rescaler import Rescaler, load
 
@@ -131,10 +132,11 @@ def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict
             alone = time.perf_counter() - began
             del pictures
             work = partial(batches.downscale, pair) if verb == "down" else _restored(pair)
+            works = [work] * streams(pair.device)
             pace = Pace()
             began = time.perf_counter()
             jobs = plan([folder / source], folder / target)
-            results = list(batches.run(jobs, work, Settings(workers=workers, compression=level), pace=pace))
+            results = list(batches.run(jobs, works, Settings(workers=workers, compression=level), pace=pace))
             seconds = time.perf_counter() - began
             assert all(r.status == "done" for r in results), results
             found |= {f"{verb}_seconds": seconds, f"{verb}_networks_alone": alone, f"{verb}_of_networks": alone / seconds}

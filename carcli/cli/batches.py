@@ -60,7 +60,7 @@ class Asked:
         False
     )
     update: Annotated[bool, typer.Option("--update", help="Replace outputs whose source has changed since.")] = False
-    workers: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Images in flight. 0: one more than processors.")] = 0
+    workers: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Images in flight. 0: two more than processors.")] = 0
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, how long and how large, and stop.")] = False
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False
     max_errors: Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")] = None
@@ -227,8 +227,10 @@ def carry_out(
     from carcli import batch
     from carcli.estimate import estimate, refuse_if_full
     from carcli.journal import Journal
+    from carcli.memory import give_back_at_once
     from carcli.pipeline import Pace, Settings
 
+    give_back_at_once()
     found = estimate(jobs, asked.output, kind.area, asked.overwrite)
     if asked.dry_run:
         _say_plan(jobs, found, _seconds(jobs, works[0], found, asked.overwrite), asked)

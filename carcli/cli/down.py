@@ -43,14 +43,13 @@ def down(
 
     from carcli import batch
     from carcli.errors import UsageError
-    from carcli.memory import give_back_at_once
+    from carcli.ops.threads import streams
     from carcli.refine import Method, Refinement
     from carcli.rescaler import load
 
     jobs = plan_jobs(asked)
     settings, interrupt, live = None, None, Live()
     if refine:
-        give_back_at_once()
         settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
         interrupt = Interrupt() if refine_keep else None
 
@@ -69,7 +68,11 @@ def down(
     if first.to_grey != to_grey:
         how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"
         raise UsageError(f"{first.id} {how}")
-    works = [partial(batch.downscale, r, tile=asked.tile, refinement=settings, observe=observe) for r in rescalers]
+    works = [
+        partial(batch.downscale, r, tile=asked.tile, refinement=settings, observe=observe)
+        for r in rescalers
+        for _ in range(1 if refine else streams(r.device))  # refining holds gradients: one image after the other
+    ]
     made_by = f"{first.id} {first.digest[:12]} x{first.scale} {asked.precision}" + (f" {settings}" if settings else "")
     kind = Kind("down", made_by, lambda header: 1 / first.scale**2)
     try:

@@ -25,21 +25,21 @@ def up(
 
     from carcli import batch
     from carcli.images import Header
+    from carcli.ops.threads import streams
     from carcli.rescaler import load, pick_device
     from carcli.weights.choose import choose, family_of
 
     jobs = plan_jobs(asked)
-    for device in asked.devices:
-        pick_device(device)
+    devices = [pick_device(device) for device in asked.devices]
     if model is not None and not model.endswith(".safetensors"):
         choose(model, scale)  # an unknown model is an error at once, not once an image
 
     def area(header: Header) -> float:
         return float((header.scale or scale or 4) ** 2)
 
-    works = [
-        batch.Upscaler(partial(load, device=one, precision=asked.precision), family_of, model, scale, ignore_tag, asked.tile)
-        for one in asked.devices
-    ]
+    works = []
+    for one in devices:
+        with_it = partial(load, device=str(one), precision=asked.precision)
+        works += [batch.Upscaler(with_it, family_of, model, scale, ignore_tag, asked.tile)] * streams(one)
     made_by = f"{model or 'as tagged'} x{scale or 'as tagged'} {asked.precision}" + (" ignoring tags" if ignore_tag else "")
     carry_out(asked, jobs, works, Kind("up", made_by, area))

@@ -133,7 +133,7 @@ class BaseResamplerNet(nn.Module):
 
     heads: Heads = "residual"
     minimum = 1
-    tile = 384
+    tile = 256  # three maps of all taps are large
 
     def __init__(self, config: BaseResamplerConfig) -> None:
         super().__init__()

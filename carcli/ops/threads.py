@@ -1,4 +1,7 @@
-"""Our own kernels on as many threads as torch uses; they release the interpreter's lock."""
+"""Who computes on how many threads: our own kernels as many as torch, and images side by side the machine's between them.
+
+No result depends on any of it.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import torch
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
+_of = threading.local()  # threads, and streams: between how many they are divided just now
 
 
 def spread(task: Callable[[int, int], object], jobs: Sequence[tuple[int, int]]) -> None:
-    """Run ``task`` for every job, in any order, and return when all are done."""
+    """Run ``task``, which releases the interpreter's lock, for every job, in any order, and return when all are done."""
     threads = torch.get_num_threads()
     if min(threads, len(jobs)) < 2:
         for job in jobs:
@@ -23,3 +27,26 @@ def spread(task: Callable[[int, int], object], jobs: Sequence[tuple[int, int]]) 
         pool = _pools.setdefault(threads, ThreadPoolExecutor(threads, thread_name_prefix="kernel"))
     for one in [pool.submit(task, *job) for job in jobs]:
         one.result()
+
+
+def streams(device: torch.device) -> int:
+    """Images that a device computes side by side: two on a CPU of several cores, one on anything else.
+
+    The threads of one network wait for the slowest of them at the end of every layer, above all where
+    an encoder takes a core from one. Two networks of half the threads do not wait for each other.
+    More would each hold a tile's activations in memory.
+    """
+    return 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
+
+
+def divide(threads: int, between: Callable[[], int]) -> None:
+    """From now on the calling thread is one of as many streams as ``between`` says, which have ``threads`` together."""
+    _of.threads, _of.streams = threads, between
+
+
+def take_share() -> None:
+    """Before a tile: let torch use as many threads as fall to the calling stream just now."""
+    if hasattr(_of, "streams"):
+        share = max(1, _of.threads // max(1, _of.streams()))
+        if share != torch.get_num_threads():
+            torch.set_num_threads(share)

@@ -86,6 +86,6 @@ def test_a_batch_and_its_memory_are_measured(monkeypatch):
     found = throughput.batch("bicubic", 2, "cpu", 2, 1)
     assert found["down_seconds"] > 0
     assert set(found["up_stages"]) == {"decode", "compute", "encode"}
-    measured = throughput.memory(1, "bicubic", 4)
+    measured = throughput.memory(1, "bicubic", 4, pictures=2)
     assert 1e8 < measured["down_bytes"] < measured["bound"]
     assert 1e8 < measured["up_bytes"] < measured["bound"]

@@ -256,7 +256,8 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--workers", type=int, default=0, help="batch: images in flight")
     parser.add_argument("--png-level", type=int, default=6)
-    parser.add_argument("--megapixels", type=int, default=200, help="memory: of the picture")
+    parser.add_argument("--megapixels", type=int, default=200, help="memory: of a picture")
+    parser.add_argument("--pictures", type=int, default=1, help="memory: how many of them there are")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
     if arguments.what in ("networks", "batch", "memory"):
@@ -274,7 +275,8 @@ def main() -> None:
             elif arguments.what == "batch":
                 throughput.show(throughput.batch(model, arguments.scale, str(device), arguments.workers, arguments.png_level))
             else:
-                throughput.show(throughput.memory(arguments.megapixels, model, arguments.scale, arguments.precision))
+                found = throughput.memory(arguments.megapixels, model, arguments.scale, arguments.precision, arguments.pictures)
+                throughput.show(found)
         return
     sizes = [tuple(map(int, s.split("x"))) for s in arguments.size] if arguments.size else SIZES
     if arguments.what == "down":

@@ -133,13 +133,13 @@ class BaseResamplerNet(nn.Module):
 
     heads: Heads = "residual"
     minimum = 1
-    tile = 256  # three maps of all taps are large
 
     def __init__(self, config: BaseResamplerConfig) -> None:
         super().__init__()
         f, taps = config.features, config.kernel_size**2
         self.config = config
         self.multiple_of = config.scale
+        self.tile = 384 if taps < 100 else 256  # LR pixels a side: three maps of all taps are what is large
         self.unshuffle = nn.PixelUnshuffle(config.scale)
         self.head = nn.Conv2d(3 * config.scale**2, f, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))

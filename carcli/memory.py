@@ -21,9 +21,10 @@ def huge_pages() -> None:
 
 
 def give_back_at_once() -> None:
-    """Let glibc map every large buffer by itself: out of its heap twice the memory stays resident where gradients come and go.
+    """Let glibc map every large buffer by itself: out of its heap more memory stays resident than is in use, twice as much
+    where gradients come and go.
 
-    Small images take a tenth longer so.
+    Refining small images takes a tenth longer so.
     """
     allocate = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if allocate is not None:

@@ -120,18 +120,18 @@ class _Streams:
         self._cores = torch.get_num_threads()  # of all streams together
         begin = partial(divide, self._cores, lambda: min(self._wanted, len(works)))
         self._threads = [ThreadPoolExecutor(1, f"compute-{i}", begin) for i in range(len(works))]
-        self.free: queue.SimpleQueue[tuple[ThreadPoolExecutor, Work]] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[tuple[ThreadPoolExecutor, Work]] = queue.SimpleQueue()
         for pair in zip(self._threads, works, strict=True):
-            self.free.put(pair)
+            self._free.put(pair)
 
     def __call__(self, picture: Picture, pace: Pace, stop: Callable[[], bool]) -> tuple[Picture, str, tuple[str, ...]]:
-        thread, work = borrowed = self.free.get()
+        thread, work = borrowed = self._free.get()
         try:
             if stop() or tiling.abandon.is_set():
                 raise Abandoned
             return thread.submit(pace.timed, "compute", lambda: work(picture)).result()
         finally:
-            self.free.put(borrowed)
+            self._free.put(borrowed)
 
     @contextmanager
     def wanted(self) -> Iterator[None]:

@@ -95,10 +95,9 @@ def test_stages_overlap(jobs):
     assert most["read while computing"] > 3
 
 
-def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, monkeypatch):
+def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, set_threads):
     """Two side by side have half of the threads each; one that is alone has all of them, and so has the caller afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    set_threads(4)
     seen, both = [], threading.Barrier(2)
 
     def work(picture):
@@ -113,45 +112,34 @@ def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, monkeypat
         seen.append(torch.get_num_threads())
         return copy(picture)
 
-    try:
-        assert len(list(pipeline.run(jobs[:2], [work] * 2, Settings(workers=4)))) == 2
-        assert seen == [2, 2]
-        list(pipeline.run(jobs[2:3], [alone] * 2, Settings(workers=4)))
-        assert seen[2:] == [4]
-        assert torch.get_num_threads() == 4
-        with ThreadPoolExecutor(1) as another:
-            assert another.submit(torch.get_num_threads).result() == 4
-    finally:
-        torch.set_num_threads(before)
+    assert len(list(pipeline.run(jobs[:2], [work] * 2, Settings(workers=4)))) == 2
+    assert seen == [2, 2]
+    list(pipeline.run(jobs[2:3], [alone] * 2, Settings(workers=4)))
+    assert seen[2:] == [4]
+    assert torch.get_num_threads() == 4
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(torch.get_num_threads).result() == 4
 
 
-def test_streams_that_share_networks_write_what_one_image_after_the_other_gives(jobs, tmp_path):
+def test_streams_that_share_networks_write_what_one_image_after_the_other_gives(jobs, tmp_path, set_threads):
     down = partial(batch.downscale, load("edsr", 4, "cpu"))
     up = batch.Upscaler(lambda name, scale: load(name, scale, "cpu"), family_of, None, None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for side_by_side, folder in ((1, "one"), (2, "two")):
-            small = [Job(j.source, tmp_path / folder / "lr" / j.source.name) for j in jobs[:5]]
-            back = [Job(j.target, tmp_path / folder / "sr" / j.source.name) for j in small]
-            for these, work in ((small, down), (back, up)):
-                results = list(pipeline.run(these, [work] * side_by_side, Settings(workers=2 * side_by_side)))
-                assert {r.status for r in results} == {"done"}
-    finally:
-        torch.set_num_threads(before)
+    set_threads(2)
+    for side_by_side, folder in ((1, "one"), (2, "two")):
+        small = [Job(j.source, tmp_path / folder / "lr" / j.source.name) for j in jobs[:5]]
+        back = [Job(j.target, tmp_path / folder / "sr" / j.source.name) for j in small]
+        for these, work in ((small, down), (back, up)):
+            results = list(pipeline.run(these, [work] * side_by_side, Settings(workers=2 * side_by_side)))
+            assert {r.status for r in results} == {"done"}
     for kind in ("lr", "sr"):
         assert contents(tmp_path / "one" / kind) == contents(tmp_path / "two" / kind)
 
 
-def test_a_cpu_of_several_cores_has_two_streams():
-    before = torch.get_num_threads()
-    try:
-        for threads, expected in ((1, 1), (2, 2), (16, 2)):
-            torch.set_num_threads(threads)
-            assert streams(torch.device("cpu")) == expected
-        assert streams(torch.device("cuda")) == 1
-    finally:
-        torch.set_num_threads(before)
+def test_a_cpu_of_several_cores_has_two_streams(set_threads):
+    for threads, expected in ((1, 1), (2, 2), (16, 2)):
+        set_threads(threads)
+        assert streams(torch.device("cpu")) == expected
+    assert streams(torch.device("cuda")) == 1
 
 
 def test_images_in_flight_stay_within_the_memory_given(jobs, monkeypatch):

@@ -82,16 +82,12 @@ def test_gradients_agree_with_finite_differences(heads):
 
 
 @pytest.mark.parametrize("heads", HEADS)
-def test_results_do_not_depend_on_threads_batch_or_layout(heads):
+def test_results_do_not_depend_on_threads_batch_or_layout(heads, set_threads):
     image, *tensors = problem(4, 13, 37, 11, batch=3, dtype=torch.float32)
     expected = resample(image, *tensors, 4, heads=heads)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            assert torch.equal(resample(image, *tensors, 4, heads=heads), expected)
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 5):
+        set_threads(threads)
+        assert torch.equal(resample(image, *tensors, 4, heads=heads), expected)
     single = torch.cat([resample(image[i : i + 1], *(t[i : i + 1] for t in tensors), 4, heads=heads) for i in range(3)])
     assert torch.equal(single, expected)
     joined = torch.cat(tensors, 1).contiguous(memory_format=torch.channels_last)
@@ -99,17 +95,13 @@ def test_results_do_not_depend_on_threads_batch_or_layout(heads):
     assert torch.equal(chunked, expected)
 
 
-def test_image_gradients_do_not_depend_on_threads():
+def test_image_gradients_do_not_depend_on_threads(set_threads):
     image, *tensors = problem(4, 13, 40, 7, dtype=torch.float32)
     grads = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            tracked = image.clone().requires_grad_()
-            grads.append(torch.autograd.grad(resample(tracked, *tensors, 4, heads="clamp").square().sum(), tracked)[0])
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 5):
+        set_threads(threads)
+        tracked = image.clone().requires_grad_()
+        grads.append(torch.autograd.grad(resample(tracked, *tensors, 4, heads="clamp").square().sum(), tracked)[0])
     assert torch.equal(grads[0], grads[1])
     assert torch.equal(grads[0], grads[2])
 

@@ -110,16 +110,12 @@ def test_the_default_grid_is_the_networks_own():
     assert np.array_equal(default, tiling.run(network, image, down=False, device=CPU, tile=network.tile))
 
 
-def test_same_bytes_for_any_number_of_threads():
-    before = torch.get_num_threads()
+def test_same_bytes_for_any_number_of_threads(set_threads):
     results = []
-    try:
-        for threads in (1, 2, 4):
-            torch.set_num_threads(threads)
-            small = tiling.run(pair("edsr", 4)[0], noise(200, 180), down=True, device=CPU, tile=24)
-            results.append(tiling.run(pair("edsr", 4)[1], small, down=False, device=CPU, tile=24))
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 4):
+        set_threads(threads)
+        small = tiling.run(pair("edsr", 4)[0], noise(200, 180), down=True, device=CPU, tile=24)
+        results.append(tiling.run(pair("edsr", 4)[1], small, down=False, device=CPU, tile=24))
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
 

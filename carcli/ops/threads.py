@@ -47,6 +47,6 @@ def divide(threads: int, between: Callable[[], int]) -> None:
 def take_share() -> None:
     """Before a tile: let torch use as many threads as fall to the calling stream just now."""
     if hasattr(_of, "streams"):
-        share = max(1, _of.threads // max(1, _of.streams()))
+        share = max(1, _of.threads // _of.streams())
         if share != torch.get_num_threads():
             torch.set_num_threads(share)

@@ -37,6 +37,8 @@ class Measured:
     psnr_rgb: float  # dB
     lr_psnr_y: float  # dB, LR against the bicubic LR, or the luma where it is grey; infinite for bicubic itself
     lr_psnr_rgb: float  # the same over all channels: what is hidden in colour shows here
+    lr_psnr_seen: float  # the same when both are blurred: what is seen at arm's length
+    lr_psnr_seen_worst: float  # the same in the worst 32x32 block
     lr_bpp: float  # bits per LR pixel as PNG
     lr_bpp_webp: float  # as lossless WebP
     lr_bytes: float  # of the LR file, tag included
@@ -99,6 +101,8 @@ def measure(
         metrics.psnr_rgb(hr.pixels, sr.pixels, border),
         metrics.psnr_y(reference, _rgb(lr), 0),
         metrics.psnr_rgb(reference, _rgb(lr), 0),
+        metrics.psnr_seen(reference, _rgb(lr)),
+        metrics.psnr_seen_worst(reference, _rgb(lr)),
         8 * len(plain.getvalue()) / pixels, 8 * len(webp.getvalue()) / pixels,
         len(file.getvalue()), hr_bytes,
         half - began, end - again, taken,
@@ -116,8 +120,8 @@ def name(rescaler: Rescaler, refinement: Refinement | None) -> str:
 
 
 FIGURES = (
-    "psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb", "lr_bpp", "lr_bpp_webp", "lr_bytes", "hr_bytes",
-    "seconds_down", "seconds_up", "peak_mb",
+    "psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb", "lr_psnr_seen", "lr_psnr_seen_worst", "lr_bpp",
+    "lr_bpp_webp", "lr_bytes", "hr_bytes", "seconds_down", "seconds_up", "peak_mb",
 )  # fmt: skip
 
 

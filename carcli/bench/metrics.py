@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from carcli.ops.blur import gaussian_blur
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float64]
@@ -40,6 +43,32 @@ def psnr_y(reference: Pixels, image: Pixels, border: int) -> float:
 def psnr_rgb(reference: Pixels, image: Pixels, border: int) -> float:
     """PSNR in dB over all channels of two (H, W, 3) uint8 images, ``border`` pixels cut on each side."""
     return psnr(cut(reference, border), cut(image, border))
+
+
+SEEN_SIGMA = 1.0  # LR pixels
+SEEN_BLOCK = 32
+
+
+def _seen(image: Pixels) -> Plane:
+    planes = torch.from_numpy(image.astype(np.float64)).permute(2, 0, 1)[None]
+    return gaussian_blur(planes, SEEN_SIGMA)[0].permute(1, 2, 0).numpy()
+
+
+def psnr_seen(reference: Pixels, image: Pixels) -> float:
+    """PSNR in dB over all channels of two (h, w, 3) uint8 thumbnails, both blurred by a Gaussian of one pixel.
+
+    What differs in the finest noise alone is not seen at arm's length, and hardly counts here.
+    """
+    return psnr(_seen(reference), _seen(image))
+
+
+def psnr_seen_worst(reference: Pixels, image: Pixels) -> float:
+    """The same in the worst 32x32 block, blocks side by side from the upper left corner."""
+    errors = (_seen(reference) - _seen(image)) ** 2
+    h, w = errors.shape[:2]
+    corners = ((y, x) for y in range(0, h, SEEN_BLOCK) for x in range(0, w, SEEN_BLOCK))
+    worst = max(float(errors[y : y + SEEN_BLOCK, x : x + SEEN_BLOCK].mean()) for y, x in corners)
+    return math.inf if worst == 0 else float(10 * np.log10(PEAK**2 / worst))
 
 
 def _blur(plane: Plane) -> Plane:

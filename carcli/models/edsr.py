@@ -14,7 +14,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from carcli.models.layers import MeanShift, ResidualBlock, autocast_like, bicubic_up, start_small
+from carcli.models.layers import MeanShift, ResidualBlock, autocast_like, bicubic_up, start_at_zero, start_small
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,30 @@ class EdsrConfig:
     blocks: int = 32
     res_scale: float = 0.1
     tail: Literal["progressive", "direct"] = "progressive"
+    fine_features: int = 32  # of the blocks at twice the LR's resolution (direct tail)
+    fine_blocks: int = 0
+
+
+class FineDecoder(nn.Module):
+    """Residual blocks at twice the LR's resolution: features (B, f, h, w) → (B, 3, s·h, s·w) to be added to the SR.
+
+    Its last convolution starts at zero: a network that gains it computes what it did before.
+    """
+
+    def __init__(self, features: int, fine_features: int, fine_blocks: int, scale: int) -> None:
+        super().__init__()
+        if scale % 2:
+            raise ValueError(f"blocks at twice the LR's resolution need an even scale, not {scale}")
+        self.head = nn.Conv2d(features, 4 * fine_features, 3, padding=1)
+        self.grow = nn.PixelShuffle(2)
+        self.body = nn.Sequential(*(ResidualBlock(fine_features) for _ in range(fine_blocks)))
+        self.tail = nn.Conv2d(fine_features, 3 * (scale // 2) ** 2, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(scale // 2)
+        start_small(self.body)
+        start_at_zero(self.tail, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.shuffle(self.tail(self.body(self.grow(self.head(x))))))
 
 
 class Edsr(nn.Module):
@@ -31,6 +55,7 @@ class Edsr(nn.Module):
 
     multiple_of = 1
     minimum = 1  # pixels a side
+    adds = ("fine",)  # parts that change nothing until they are trained
 
     def __init__(self, config: EdsrConfig) -> None:
         super().__init__()
@@ -44,7 +69,10 @@ class Edsr(nn.Module):
             *(ResidualBlock(f, config.res_scale) for _ in range(config.blocks)),
             nn.Conv2d(f, f, 3, padding=1),
         )
+        self.fine = FineDecoder(f, config.fine_features, config.fine_blocks, s) if config.fine_blocks else None
         if config.tail == "progressive":
+            if config.fine_blocks:
+                raise ValueError("blocks at twice the LR's resolution stand beside the direct tail only")
             if s not in (2, 4):
                 raise ValueError(f"the progressive tail of EDSR exists for scales 2 and 4, not {s}")
             steps: list[nn.Module] = []
@@ -61,7 +89,8 @@ class Edsr(nn.Module):
     def halo(self) -> int:
         """LR pixels around a tile that its SR depends on."""
         convolutions = 1 + 2 * self.config.blocks + 1
-        return convolutions + 3  # the tail (its second step and last convolution need less than 2), or one and bicubic
+        fine = 1 + -(-(1 + 2 * self.config.fine_blocks) // 2) if self.config.fine_blocks else 0
+        return convolutions + max(fine, 3)  # the tail (its second step and last convolution need less than 2), or one and bicubic
 
     @property
     def tile(self) -> int:
@@ -72,7 +101,9 @@ class Edsr(nn.Module):
         with torch.autocast(lr.device.type, enabled=False):  # half precision would blur single LR levels
             x = self.head(self.sub_mean(lr.float()))
         x = autocast_like(x)
-        x = self.tail(x + self.body(x))
+        x = x + self.body(x)
+        sr = cast(Tensor, self.tail(x))
         if self.config.tail == "progressive":
-            return cast(Tensor, self.add_mean(x))
-        return bicubic_up(lr, self.scale) + cast(Tensor, x).float()
+            return cast(Tensor, self.add_mean(sr))
+        sr = bicubic_up(lr, self.scale) + sr.float()
+        return sr if self.fine is None else sr + cast(Tensor, self.fine(x)).float()

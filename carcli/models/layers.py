@@ -55,6 +55,13 @@ def start_small(blocks: nn.Module, factor: float = 0.1) -> None:
                 cast(nn.Conv2d, block.body[2]).weight.mul_(factor)
 
 
+def start_at_zero(tail: nn.Conv2d, factor: float = 0.1) -> None:
+    """A residual that begins small, or as nothing: a fresh encoder's LR is close to what it adds to."""
+    with torch.no_grad():
+        tail.weight.mul_(factor)
+        cast(Tensor, tail.bias).zero_()
+
+
 def bicubic_down(hr: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic (a = -0.5, as Pillow's), (B, C, s·h, s·w) → (B, C, h, w), float32, not clamped."""
     hr = hr.float()

@@ -25,13 +25,18 @@ from carcli.models.resampler_net import (
     ResamplerConfig,
     ResamplerNet,
 )
+from carcli.models.residual_resampler import ResidualResampler, ResidualResamplerConfig
 from carcli.models.tad import GreyConfig, GreyDecoder, GreyEncoder, PaperConfig, PaperEncoder, TadConfig, TadEncoder
 
 Architecture = Mapping[str, Any]
 Config = TypeVar("Config")
 Kinds = Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Any]]]  # what ``net`` may be: network and its config
 
-RESAMPLERS: Kinds = {"paper": (ResamplerNet, ResamplerConfig), "base": (BaseResamplerNet, BaseResamplerConfig)}
+RESAMPLERS: Kinds = {
+    "paper": (ResamplerNet, ResamplerConfig),
+    "base": (BaseResamplerNet, BaseResamplerConfig),
+    "residual": (ResidualResampler, ResidualResamplerConfig),
+}
 ENCODERS: Kinds = {
     "base": (TadEncoder, TadConfig),
     "paper": (PaperEncoder, PaperConfig),
@@ -91,8 +96,10 @@ def _downscaler(what: str, kinds: Kinds, default: str, scale: int, architecture:
 def _edsr(scale: int, architecture: Architecture) -> Pair:
     if dict(architecture.get("down", {})) == {"net": "bicubic"}:  # plain super-resolution
         return Pair(BicubicDown(scale), _upscaler(scale, architecture))
-    net = cast(ResamplerNet, _downscaler("resampler network", RESAMPLERS, "paper", scale, architecture))
-    return Pair(ContentAdaptiveResampler(net), _upscaler(scale, architecture))
+    net = _downscaler("resampler network", RESAMPLERS, "paper", scale, architecture)
+    if isinstance(net, ResamplerNet | BaseResamplerNet):
+        return Pair(ContentAdaptiveResampler(net), _upscaler(scale, architecture))
+    return Pair(net, _upscaler(scale, architecture))
 
 
 def _tad(scale: int, architecture: Architecture) -> Pair:

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from carcli.models.layers import ResidualBlock, autocast_like, bicubic_down, luma, start_small
+from carcli.models.layers import ResidualBlock, autocast_like, bicubic_down, luma, start_at_zero, start_small
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TadEncoder(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
         self.tail = nn.Conv2d(f, 3, 3, padding=1)
         start_small(self.body)
-        _start_at_zero(self.tail)
+        start_at_zero(self.tail)
 
     @property
     def halo(self) -> int:
@@ -80,7 +80,7 @@ class PaperEncoder(nn.Module):
         self.shrink = nn.Sequential(nn.Conv2d(f, f // 4, 3, padding=1), nn.PixelUnshuffle(2))
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
         self.tail = nn.Conv2d(f, 3, 3, padding=1)
-        _start_at_zero(self.tail)
+        start_at_zero(self.tail)
 
     @property
     def halo(self) -> int:
@@ -119,7 +119,7 @@ class _Grey(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
         self.tail = nn.Conv2d(f, outputs * cell**2, 3, padding=1)
         start_small(self.body)
-        _start_at_zero(self.tail)
+        start_at_zero(self.tail)
 
     @property
     def halo(self) -> int:
@@ -155,10 +155,3 @@ class GreyDecoder(_Grey):
         with torch.autocast(grey.device.type, enabled=False):  # half precision would blur single levels
             x = self.head(self.unshuffle(grey.float() - 0.5))
         return grey.float() + self.residual(autocast_like(x))
-
-
-def _start_at_zero(tail: nn.Conv2d) -> None:
-    """A residual that begins small: a fresh encoder's LR is close to what it adds to."""
-    with torch.no_grad():
-        tail.weight.mul_(0.1)
-        cast(Tensor, tail.bias).zero_()

@@ -44,12 +44,18 @@ def _figures(path: Path, own: int, names: list[str], scales: list[int]) -> tuple
             *_, mean = compare(find(name), [rescaler], bicubic)
             found.append(
                 Figures(
-                    mean.dataset, round(mean.psnr_y, 3), round(mean.ssim_y, 4), round(mean.lr_psnr_y, 2),
-                    round(mean.lr_psnr_rgb, 2), round(mean.lr_bpp, 2),
-                    f"carcli bench --dataset {mean.dataset} --scale {scale} --model {path.stem}",
-                    round(mean.psnr_rgb, 3) if rescaler.to_grey else 0.0, 0 if scale == own else scale,
+                    dataset=mean.dataset,
+                    psnr_y=round(mean.psnr_y, 3),
+                    ssim_y=round(mean.ssim_y, 4),
+                    lr_psnr_y=round(mean.lr_psnr_y, 2),
+                    lr_psnr_rgb=round(mean.lr_psnr_rgb, 2),
+                    lr_psnr_seen=round(mean.lr_psnr_seen, 2),
+                    lr_bpp=round(mean.lr_bpp, 2),
+                    command=f"carcli bench --dataset {mean.dataset} --scale {scale} --model {path.stem}",
+                    psnr_rgb=round(mean.psnr_rgb, 3) if rescaler.to_grey else 0.0,
+                    scale=0 if scale == own else scale,
                 )
-            )  # fmt: skip
+            )
     return tuple(found)
 
 

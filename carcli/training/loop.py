@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from carcli.training import data, parallel
 from carcli.training import state as states
 from carcli.training.collapse import Watch
 from carcli.training.objective import Objective
+from carcli.training.optimisers import Optimisers
 from carcli.training.recipe import Recipe
 from carcli.training.revive import revive, silent_channels
 from carcli.training.start import networks
@@ -165,8 +166,7 @@ def _train(
     if device.type == "cpu" and precision == "fp32":
         use_winograd(objective)
     trained = [p for p in objective.parameters() if p.requires_grad]
-    peak = run.learning_rate or recipe.optimiser.rate
-    optimiser = torch.optim.Adam(trained, peak, recipe.optimiser.betas, fused=device.type in ("cpu", "cuda"))
+    optimiser = Optimisers(trained, replace(recipe.optimiser, rate=run.learning_rate or recipe.optimiser.rate), device)
     state = states.State(objective, average, optimiser, Watch(recipe.optimiser.collapse))
     step_of: Callable[..., Any] = world.wrap(objective, device)
     if run.compile:
@@ -223,15 +223,14 @@ def _train(
         revive_silent()
     while done() < 1:
         began = time.monotonic()
-        for group in optimiser.param_groups:
-            group["lr"] = peak * counters.pace * rate_at(done(), recipe)
+        rate = optimiser.set_pace(counters.pace * rate_at(done(), recipe))
         hr = sampler(counters.step, world.rank, world.size)
         with autocast(device, precision):
             guidance = torch.tensor(guidance_at(done(), recipe), device=device)
             terms = step_of(hr, recursion[counters.step % len(recursion)], guidance)
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         terms.loss.backward()
-        norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip)
+        norm = nn.utils.clip_grad_norm_(trained, recipe.optimiser.clip or math.inf)
         seconds = min(time.monotonic() - began, PAUSE) if world.first else 0.0
         told = torch.stack([terms.loss.detach(), terms.lr_distance, norm * 0]).cpu().double()
         told = torch.cat([told / world.size, torch.tensor([seconds, float(stop())], dtype=torch.float64)])
@@ -269,7 +268,8 @@ def _train(
                     checkpoint.write(best_path, description, average["down"], average["up"])
                 log(
                     "validation", minutes=round(counters.elapsed / 60, 2), loss=round(state.watch.loss_slow, 6),
-                    hr=round(fidelity.hr, 3), lr=round(fidelity.lr, 3), rate=optimiser.param_groups[0]["lr"],
+                    hr=round(fidelity.hr, 3), lr=round(fidelity.lr, 3), lr_rgb=round(fidelity.lr_rgb, 3),
+                    seen=round(fidelity.seen, 3), rate=rate,
                     skipped=counters.skipped, rollbacks=counters.rollbacks,
                 )  # fmt: skip
             if done() < recipe.optimiser.revive:

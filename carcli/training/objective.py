@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from carcli.models.layers import bicubic_down, luma
 from carcli.models.registry import Pair
 from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
-from carcli.ops.quantize import quantize_soft, quantize_ste
+from carcli.ops.blur import gaussian_blur
+from carcli.ops.quantize import LEVELS, quantize_soft, quantize_ste
 from carcli.ops.resample import resample
 from carcli.training import losses
 from carcli.training.recipe import Recipe
@@ -73,7 +74,17 @@ class Objective(nn.Module):
         sr = {"straight-through": quantize_ste, "soft": quantize_soft, "none": lambda x: x}[weights.rounding](lr)
         for _ in range(times):
             sr = self.up(sr).float()
-        distance = F.l1_loss(lr, thumbnail(hr, self.recipe.model.scale**times, lr.shape[1]))
         total = total + RECONSTRUCTION[weights.reconstruction](sr, hr)
-        total = total + guidance * weights.lr_guidance * distance + weights.out_of_range * losses.out_of_range(lr)
+        difference = lr - thumbnail(hr, self.recipe.model.scale**times, lr.shape[1])
+        distance = difference.abs().mean()
+        total = total + guidance * self._unlikeness(difference) + weights.out_of_range * losses.out_of_range(lr)
         return Terms(total, distance.detach())
+
+    def _unlikeness(self, difference: Tensor) -> Tensor:
+        """What the LR's difference from an ordinary thumbnail costs: that of single pixels, and that which is seen."""
+        weights = self.recipe.loss
+        pixels = difference.abs().mean() if weights.guidance == "l1" else LEVELS * difference.square().mean()
+        cost = weights.lr_guidance * pixels
+        if weights.seen_guidance:
+            cost = cost + weights.seen_guidance * gaussian_blur(difference, weights.seen_sigma).abs().mean()
+        return cost

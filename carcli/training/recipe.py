@@ -37,18 +37,24 @@ class LossPart:
     rounding: Literal["straight-through", "soft", "none"] = "straight-through"
     offset_distance: float = 0.0  # weight of CAR's equation 9
     partial_tv: float = 0.0  # weight of CAR's equation 10
-    lr_guidance: float = 0.0  # weight of the L1 distance between LR and bicubic LR
+    lr_guidance: float = 0.0  # weight of the distance between LR and bicubic LR
+    seen_guidance: float = 0.0  # weight of the L1 distance between the two when both are blurred
+    seen_sigma: float = 1.0  # LR pixels: standard deviation of that blur
+    guidance: Literal["l1", "l2"] = "l1"  # the distance of lr_guidance: mean absolute, or mean squared in units of 1/255
     guidance_rise: float = 0.0  # until this fraction of the run, that weight rises to it from a hundredth
     out_of_range: float = 0.1  # weight of the LR's mean excess over [0, 1]
 
 
 @dataclass(frozen=True)
 class OptimiserPart:
-    rate: float = 1e-3  # peak learning rate of Adam
+    kind: Literal["adam", "muon"] = "adam"  # muon: for hidden convolutions, with Adam for everything else
+    rate: float = 1e-3  # peak learning rate
+    adam_rate: float = 0.0  # of Adam's part beside Muon; 0: the same
+    momentum: float = 0.95  # Muon's
     final: float = 0.01  # the cosine ends at this fraction of it
     warmup: float = 0.02  # fraction of the run spent rising to it
     betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # largest gradient norm
+    clip: float = 1.0  # largest gradient norm; 0: any
     ema: float = 0.999  # decay a step of the averaged weights
     revive: float = 0.0  # until this fraction of the run, channels found silent at a validation are drawn anew
     collapse: float = 2.0  # the loss so many times above its running level means going back, at half the rate

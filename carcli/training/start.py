@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from carcli.errors import UsageError, WeightsError
 from carcli.models.layers import ResidualBlock
 from carcli.models.registry import Pair, build
+from carcli.models.residual_resampler import ResidualResampler
+from carcli.models.tad import TadEncoder
 from carcli.training.recipe import Recipe
 from carcli.weights import choose
 
+STARTS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {  # what a network's weights can start, beside its own kind
+    TadEncoder: (TadEncoder, ResidualResampler),
+}
+
 
 def _blocks(net: nn.Module) -> list[str]:
-    """The names of a network's residual blocks, in order: ``body.0``, ``body.1``…"""
-    return [name for name, module in net.named_modules() if isinstance(module, ResidualBlock)]
+    """The names of a network's residual blocks at LR resolution, in order: ``body.0``, ``body.1``…"""
+    blocks = (name for name, module in net.named_modules() if isinstance(module, ResidualBlock))
+    return [name for name in blocks if not name.startswith("fine.")]
 
 
 def _renamed(given: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
@@ -37,12 +44,24 @@ def _renamed(given: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
 
 
 def _take(mine: nn.Module, given: nn.Module) -> bool:
-    """Fill a network with another's weights, if it is the same or only deeper; blocks beyond the other's begin as nothing."""
+    """Fill a network with another's weights, if it is the same or more: what the other lacks begins as nothing.
+
+    More are blocks at the end of its body, and the parts that it says it ``adds`` to what it can start from.
+    """
     state = _renamed(given, mine)
     own = mine.state_dict()
     added = _blocks(mine)[len(_blocks(given)) :]
-    expected = {name: t.shape for name, t in own.items() if not any(name.startswith(f"{b}.") for b in added)}
-    if type(mine) is not type(given) or not state or {name: t.shape for name, t in state.items()} != expected:
+    lacking = [part for part in getattr(mine, "adds", ()) if not any(n.partition(".")[0] == part for n in state)]
+    expected = {
+        name: tensor.shape
+        for name, tensor in own.items()
+        if name.partition(".")[0] not in lacking and not any(name.startswith(f"{block}.") for block in added)
+    }
+    if (
+        type(mine) not in STARTS.get(type(given), (type(given),))
+        or not state
+        or {n: t.shape for n, t in state.items()} != expected
+    ):
         return False
     mine.load_state_dict({**own, **state})
     for name in added:

@@ -14,6 +14,7 @@ from carcli.errors import UsageError, WeightsError
 from carcli.files import write_whole
 from carcli.training.collapse import Watch
 from carcli.training.objective import Objective
+from carcli.training.optimisers import Optimisers
 from carcli.training.recipe import Recipe
 
 
@@ -35,7 +36,7 @@ class State:
 
     objective: Objective
     average: nn.ModuleDict  # of both networks, over the steps
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimisers
     watch: Watch
     counters: Counters = field(default_factory=Counters)
 

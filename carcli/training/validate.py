@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from carcli.bench.metrics import psnr_rgb, psnr_y
+from carcli.bench.metrics import psnr_rgb, psnr_seen, psnr_y
 from carcli.images import Pixels
 from carcli.ops.quantize import to_float, to_uint8
 from carcli.training.objective import thumbnail
@@ -18,7 +18,9 @@ class Fidelity(NamedTuple):
     """Mean PSNR in dB on Y, after 8-bit rounding of LR and SR; over RGB where colour is restored from grey."""
 
     hr: float
-    lr: float
+    lr: float  # LR against an ordinary thumbnail
+    lr_rgb: float  # the same over RGB
+    seen: float  # the same when both are blurred
 
 
 def _pixels(levels: Tensor) -> Pixels:
@@ -34,7 +36,7 @@ def validate(
 
     With ``recursion`` the pair is applied so often, and the mean is over all of it.
     """
-    hr_db, lr_db = [], []
+    hr_db, lr_db, rgb_db, seen_db = [], [], [], []
     for crop in crops:
         hr = crop.to(device)
         for times in recursion:
@@ -49,5 +51,8 @@ def validate(
             original, restored = _pixels(to_uint8(hr)), _pixels(to_uint8(sr))
             hr_db.append(psnr_rgb(original, restored, scale) if grey else psnr_y(original, restored, scale))
             reference = to_uint8(thumbnail(hr, scale**times, levels.shape[1]))
-            lr_db.append(psnr_y(_pixels(reference), _pixels(levels), border=0))
-    return Fidelity(sum(hr_db) / len(hr_db), sum(lr_db) / len(lr_db))
+            ordinary, learned = _pixels(reference), _pixels(levels)
+            lr_db.append(psnr_y(ordinary, learned, border=0))
+            rgb_db.append(psnr_rgb(ordinary, learned, border=0))
+            seen_db.append(psnr_seen(ordinary, learned))
+    return Fidelity(*(sum(figures) / len(figures) for figures in (hr_db, lr_db, rgb_db, seen_db)))

@@ -42,6 +42,7 @@ class Figures:
     lr_psnr_rgb: float  # the same over all channels
     lr_bpp: float  # bits per LR pixel as PNG
     command: str
+    lr_psnr_seen: float = 0.0  # dB over all channels of the LR images, both blurred by a Gaussian of one LR pixel
     psnr_rgb: float = 0.0  # dB over all channels, where that is what counts: colour restored from grey
     scale: int = 0  # where it is not the checkpoint's own: reached by applying it again and again
 

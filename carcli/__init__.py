@@ -13,23 +13,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
+from carcli.version import __version__
 
 if TYPE_CHECKING:
-    from carcli.images import Picture
-    from carcli.rescaler import Rescaler, load
+    from carcli.images.codec import Picture
+    from carcli.rescale.rescaler import Rescaler, load
 
-__version__ = "0.1.0"
 __all__ = ["CarcliError", "ImageError", "Picture", "Rescaler", "UsageError", "WeightsError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for."""
     if name in ("Rescaler", "load"):
-        from carcli import rescaler
+        from carcli.rescale import rescaler
 
         return getattr(rescaler, name)
     if name == "Picture":
-        from carcli.images import Picture
+        from carcli.images.codec import Picture
 
         return Picture
     raise AttributeError(f"module 'carcli' has no attribute {name!r}")

@@ -8,7 +8,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from carcli.ops import resample_triton
+from carcli.ops.resample import triton as resample_triton
 
 TARGETS = {"cuda80": GPUTarget("cuda", 80, 32), "cuda90": GPUTarget("cuda", 90, 32), "gfx942": GPUTarget("hip", "gfx942", 64)}
 HEADS = ("scores", "heads_h", "heads_v", "grad_s", "grad_h", "grad_v")

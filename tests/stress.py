@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from carcli.files import TEMPORARY
-from carcli.journal import NAME
+from carcli.batch.journal import NAME
+from carcli.runtime.files import TEMPORARY
 
 Rng = np.random.Generator
 

@@ -14,11 +14,13 @@ import pytest
 from conftest import PHOTOS
 from PIL import Image
 
-from carcli import batch, files, images
+from carcli.batch import tasks
+from carcli.batch.pipeline import Settings
+from carcli.batch.plan import Job
 from carcli.errors import CarcliError, WeightsError
-from carcli.pipeline import Settings
-from carcli.plan import Job
-from carcli.rescaler import Rescaler, load
+from carcli.images import codec
+from carcli.rescale.rescaler import Rescaler, load
+from carcli.runtime import files
 from carcli.weights.choose import family_of
 
 
@@ -44,7 +46,7 @@ def test_a_bad_file_is_named_and_the_rest_done(tmp_path, bicubic):
         Job(tmp_path / "gone.jpg", None, "no such file or folder"),
         Job(PHOTOS / "cat.jpg", tmp_path / "lr/cat.png"),
     ]
-    results = list(batch.run(jobs, partial(batch.downscale, bicubic)))
+    results = list(tasks.run(jobs, partial(tasks.downscale, bicubic)))
     assert [r.status for r in results] == ["done", "failed", "failed", "done"]
     assert "not an image" in results[1].reason
     assert not (tmp_path / "lr/bad.png").exists()
@@ -57,11 +59,11 @@ def test_existing_outputs_are_left_alone_unless_overwritten(tmp_path, bicubic):
     target = tmp_path / "eyes.png"
     target.write_bytes(b"precious")
     job = Job(PHOTOS / "eyes.png", target)
-    work = partial(batch.downscale, bicubic)
-    assert [r.status for r in batch.run([job], work)] == ["skipped"]
+    work = partial(tasks.downscale, bicubic)
+    assert [r.status for r in tasks.run([job], work)] == ["skipped"]
     assert target.read_bytes() == b"precious"
-    assert [r.status for r in batch.run([job], work, Settings(overwrite=True))] == ["done"]
-    assert images.read(target).tag is not None
+    assert [r.status for r in tasks.run([job], work, Settings(overwrite=True))] == ["done"]
+    assert codec.read(target).tag is not None
 
 
 @pytest.mark.parametrize("where", ["write", "fsync", "replace"])
@@ -74,13 +76,13 @@ def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, bicub
         raise error
 
     if where == "write":
-        monkeypatch.setattr(images, "encode", lambda _picture, file, *_: (file.write(b"half"), fail()))
+        monkeypatch.setattr(codec, "encode", lambda _picture, file, *_: (file.write(b"half"), fail()))
     elif where == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
     run = partial(
-        list, batch.run([Job(PHOTOS / "eyes.png", target)], partial(batch.downscale, bicubic), Settings(overwrite=True))
+        list, tasks.run([Job(PHOTOS / "eyes.png", target)], partial(tasks.downscale, bicubic), Settings(overwrite=True))
     )
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
@@ -97,7 +99,7 @@ def test_a_failing_network_is_that_images_failure(tmp_path, error):
     def work(_picture):
         raise error
 
-    (result,) = batch.run([Job(PHOTOS / "eyes.png", tmp_path / "a.png")], work)
+    (result,) = tasks.run([Job(PHOTOS / "eyes.png", tmp_path / "a.png")], work)
     assert result.status == "failed"
     assert "memory" in result.reason or "damaged" in result.reason
     assert list(tmp_path.iterdir()) == []
@@ -105,17 +107,17 @@ def test_a_failing_network_is_that_images_failure(tmp_path, error):
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, bicubic):
     for name in ("a.png", "b.png"):
-        list(batch.run([Job(PHOTOS / "cat.jpg", tmp_path / name)], partial(batch.downscale, bicubic)))
+        list(tasks.run([Job(PHOTOS / "cat.jpg", tmp_path / name)], partial(tasks.downscale, bicubic)))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def upscaler(model=None, scale=None, ignore_tag=False):
-    return batch.Upscaler(lambda name, at: load(name, at, "cpu"), family_of, model, scale, ignore_tag)
+    return tasks.Upscaler(lambda name, at: load(name, at, "cpu"), family_of, model, scale, ignore_tag)
 
 
 @pytest.fixture
-def tagged(bicubic, photo) -> images.Picture:
-    return bicubic.down(images.Picture(photo))
+def tagged(bicubic, photo) -> codec.Picture:
+    return bicubic.down(codec.Picture(photo))
 
 
 def test_up_takes_model_scale_and_size_from_the_tag(tagged, photo):
@@ -134,7 +136,7 @@ def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
         time.sleep(0.05)
         return load(name, at, "cpu")
 
-    shared = batch.Upscaler(slowly, family_of, None, None)
+    shared = tasks.Upscaler(slowly, family_of, None, None)
     with ThreadPoolExecutor(4) as threads:
         first, *others = [made.pixels for made, _, _ in threads.map(shared, [tagged] * 4)]
     assert loaded == ["bicubic"]
@@ -142,7 +144,7 @@ def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
 
 
 def test_up_of_an_ordinary_image_says_so(photo):
-    made, model, notes = upscaler(scale=2)(images.Picture(photo[:20, :30]))
+    made, model, notes = upscaler(scale=2)(codec.Picture(photo[:20, :30]))
     assert made.size == (60, 40)
     assert model == "edsr-base-x2"
     assert "no carcli tag" in notes[0]
@@ -180,7 +182,7 @@ def test_a_tag_of_unknown_or_other_weights_is_refused(tagged):
 def test_alpha_grey_and_profile_survive_both_ways(bicubic, photo):
     grey = photo[..., :1]
     ramp = np.broadcast_to(np.linspace(0, 255, 221).astype(np.uint8)[None, :, None], grey.shape)
-    picture = images.Picture(grey, ramp, b"profile", None)
+    picture = codec.Picture(grey, ramp, b"profile", None)
     small = bicubic.down(picture)
     assert (small.pixels.shape, small.alpha.shape, small.icc) == ((41, 56, 1), (41, 56, 1), b"profile")
     back = bicubic.up(small)
@@ -191,7 +193,7 @@ def test_alpha_grey_and_profile_survive_both_ways(bicubic, photo):
 def test_an_output_folder_that_cannot_be_written_is_noticed_first(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CarcliError, match="cannot write there"):
-        batch.writable(tmp_path / "file" / "lr")
+        tasks.writable(tmp_path / "file" / "lr")
 
 
 def test_the_library_takes_and_gives_the_kinds_it_promises(bicubic, photo):

@@ -16,8 +16,8 @@ from conftest import PHOTOS, noise
 from PIL import Image
 from test_cli import carcli
 
-from carcli import estimate
-from carcli.journal import NAME
+from carcli.batch import estimate
+from carcli.batch.journal import NAME
 
 
 @pytest.fixture(autouse=True)

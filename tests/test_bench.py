@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from carcli.bench import analysis, published, table
 from carcli.bench.compare import measure
-from carcli.bench.metrics import psnr_rgb, psnr_y, ssim_y
 from carcli.cli import app as program
 from carcli.errors import UsageError, WeightsError
-from carcli.images import Picture
-from carcli.rescaler import load
+from carcli.images.codec import Picture
+from carcli.images.metrics import psnr_rgb, psnr_y, ssim_y
+from carcli.rescale.rescaler import load
 
 
 @pytest.fixture(autouse=True)

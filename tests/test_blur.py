@@ -11,7 +11,7 @@ from conftest import TINY_TAD
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from carcli.bench import metrics
+from carcli.images import metrics
 from carcli.models.registry import build
 from carcli.ops.blur import gaussian_blur
 from carcli.training import recipe

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carcli import images, tiling
-from carcli.bench import metrics
 from carcli.errors import WeightsError
-from carcli.images import Picture
+from carcli.images import codec, metrics
+from carcli.images.codec import Picture
+from carcli.images.tag import Tag, parse
 from carcli.models.cascade import cascade
 from carcli.models.registry import Pair, build
-from carcli.ops.quantize import to_float, to_uint8
-from carcli.refine import Refinement, refine
-from carcli.rescaler import load
-from carcli.tag import Tag, parse
+from carcli.ops.quantise import to_float, to_uint8
+from carcli.rescale import tiling
+from carcli.rescale.refine import Refinement, refine
+from carcli.rescale.rescaler import load
 from carcli.weights.choose import choose, family_of
 
 CPU = torch.device("cpu")
@@ -145,13 +145,13 @@ def test_the_tag_names_the_chain_and_brings_the_original_back(tmp_path, photo):
     small = pair.down_picture(Picture(photo))
     path = tmp_path / "lr.png"
     with path.open("wb") as file:
-        images.encode(small, file)
-    found = images.read(path).tag
+        codec.encode(small, file)
+    found = codec.read(path).tag
     assert found == Tag(pair.id, pair.digest, 8, photo.shape[1], photo.shape[0])
     again = load(found.checkpoint, found.scale, "cpu")
     assert again.digest == pair.digest
     assert parse(found.to_json(), small.size) == found
-    assert np.array_equal(again.up_picture(images.read(path)).pixels, pair.up_picture(small).pixels)
+    assert np.array_equal(again.up_picture(codec.read(path)).pixels, pair.up_picture(small).pixels)
 
 
 @pytest.mark.parametrize("scale", [8, 16])

@@ -17,10 +17,10 @@ from conftest import PHOTOS
 from PIL import Image
 from typer.testing import CliRunner
 
-from carcli import journal
-from carcli.bench.metrics import psnr_y
+from carcli.batch import journal
 from carcli.cli import app as program
-from carcli.images import read
+from carcli.images.codec import read
+from carcli.images.metrics import psnr_y
 from carcli.weights.checkpoint import describe
 
 
@@ -313,7 +313,7 @@ def test_best_is_whatever_an_image_was_made_with():
 
 
 def test_an_emulated_precision_is_noted(monkeypatch):
-    from carcli import precision
+    from carcli.runtime import device as precision
 
     monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
@@ -336,7 +336,7 @@ def test_ctrl_c_while_refining_keeps_the_image_only_if_asked(keep):
     command = [sys.executable, "-m", "carcli", "down", str(PHOTOS / "eyes.png"), str(PHOTOS / "coffee.jpg"), "--refine", "99999"]
     command += ["--device", "cpu", "--json", *(["--refine-keep"] if keep else [])]
     script = (
-        "import sys, runpy, os, signal; from carcli import refine; honest = refine._Problem.error; seen = []\n"
+        "import sys, runpy, os, signal; from carcli.rescale import refine; honest = refine._Problem.error; seen = []\n"
         "def error(self, lr):\n"
         "    seen.append(1)\n"
         "    if len(seen) == 20: os.kill(os.getpid(), signal.SIGINT)\n"

@@ -9,15 +9,15 @@ from conftest import noise, seeded
 from PIL import Image
 from typer.testing import CliRunner
 
-from carcli.bench.metrics import psnr
 from carcli.cli.app import app
 from carcli.errors import ImageError, WeightsError
-from carcli.images import Picture
+from carcli.images.codec import Picture
+from carcli.images.metrics import psnr
 from carcli.models.layers import luma
 from carcli.models.registry import build
 from carcli.models.tad import GreyConfig, GreyEncoder, PaperConfig
-from carcli.refine import Refinement, refine, squared_error
-from carcli.rescaler import load
+from carcli.rescale.refine import Refinement, refine, squared_error
+from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint
 from carcli.weights.checkpoint import Description
 

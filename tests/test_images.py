@@ -13,10 +13,10 @@ import pytest
 from conftest import PHOTOS, noise
 from PIL import ExifTags, Image, ImageCms
 
-from carcli import images
 from carcli.errors import ImageError
-from carcli.images import Picture, decode, encode
-from carcli.tag import Tag
+from carcli.images import codec
+from carcli.images.codec import Picture, decode, encode
+from carcli.images.tag import Tag
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -120,7 +120,7 @@ def test_16_bit_grey_is_rounded_with_a_warning():
     values = np.array([[0, 127, 128, 129, 385, 386, 65535]], np.uint16)
     picture = decode(saved(Image.fromarray(values)))
     assert picture.pixels[0, :, 0].tolist() == [0, 0, 0, 1, 1, 2, 255]
-    assert picture.notes == (images.SIXTEEN_BIT,)
+    assert picture.notes == (codec.SIXTEEN_BIT,)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -130,7 +130,7 @@ def test_16_bit_colour_is_rounded_not_truncated(channels):
     exact = values / 257
     got = picture.pixels if picture.alpha is None else np.concatenate([picture.pixels, picture.alpha], 2)
     assert np.abs(got - exact).max() <= 0.5 + 1e-6
-    assert picture.notes == (images.SIXTEEN_BIT,)
+    assert picture.notes == (codec.SIXTEEN_BIT,)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -175,7 +175,7 @@ def test_exif_that_cannot_be_read_is_left_out_with_a_note(monkeypatch):
     monkeypatch.setattr(Image.Image, "getexif", broken)
     picture = decode(saved(Image.fromarray(noise(8, 8)), "JPEG"))
     assert picture.exif is None
-    assert picture.notes == (images.DAMAGED_EXIF,)
+    assert picture.notes == (codec.DAMAGED_EXIF,)
 
 
 def test_profile_travels_along():
@@ -232,7 +232,7 @@ def test_floating_point_is_refused():
 
 def test_a_missing_file_is_one_line():
     with pytest.raises(ImageError, match="No such file"):
-        images.read(Path("nowhere.jpg"))
+        codec.read(Path("nowhere.jpg"))
 
 
 def test_a_text_bomb_in_a_png_is_harmless():

@@ -9,11 +9,11 @@ import pytest
 from conftest import noise, write_photos
 from PIL import Image
 
-from carcli import batch, estimate
+from carcli.batch import estimate, tasks
+from carcli.batch.journal import NAME, Journal
+from carcli.batch.pipeline import Settings
+from carcli.batch.plan import Filter, Job, plan
 from carcli.errors import CarcliError
-from carcli.journal import NAME, Journal
-from carcli.pipeline import Settings
-from carcli.plan import Filter, Job, plan
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def copy(picture):
 def go(folders, settings="a", **options):
     photos, lr = folders
     journal = Journal(lr, settings)
-    return list(batch.run(plan([photos], lr), copy, Settings(**options), journal=journal))
+    return list(tasks.run(plan([photos], lr), copy, Settings(**options), journal=journal))
 
 
 def records(folders) -> list[dict]:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="settings of Lin
 
 HOLES = """
 from pathlib import Path
-from carcli.memory import give_back_at_once
+from carcli.runtime.memory import give_back_at_once
 give_back_at_once()
 import torch
 
@@ -40,5 +40,5 @@ def test_what_lies_between_kept_buffers_is_given_back():
 
 @pytest.mark.parametrize(("set_to", "expected"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
 def test_huge_pages_are_asked_for_unless_told_otherwise(set_to, expected):
-    code = "import os; from carcli.memory import huge_pages; huge_pages(); print(os.environ['THP_MEM_ALLOC_ENABLE'])"
+    code = "import os; from carcli.runtime.memory import huge_pages; huge_pages(); print(os.environ['THP_MEM_ALLOC_ENABLE'])"
     assert _run(code, **set_to).strip() == expected

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from carcli.bench import metrics
 from carcli.bench.compare import compare, mean, measure
 from carcli.bench.datasets import Images, find
 from carcli.errors import UsageError
-from carcli.images import Picture
-from carcli.rescaler import load
+from carcli.images import metrics
+from carcli.images.codec import Picture
+from carcli.rescale.rescaler import load
 
 
 def test_luma_of_black_white_and_the_primaries():

@@ -21,7 +21,7 @@ from carcli.models.resampler_net import (
     ResamplerConfig,
     ResamplerNet,
 )
-from carcli.ops.resample import apply_heads
+from carcli.ops.resample.definition import apply_heads
 from carcli.weights.checkpoint import fill_from_state_dict
 
 # Mean and standard deviation of what the full-size networks make of `recorded_input` with the golden

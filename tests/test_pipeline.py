@@ -15,21 +15,23 @@ import torch
 from conftest import PHOTOS, noise
 from PIL import Image
 
-from carcli import batch, images, pipeline, tiling
+from carcli.batch import pipeline, tasks
+from carcli.batch.pipeline import Pace, Settings
+from carcli.batch.plan import Job
 from carcli.errors import Abandoned
-from carcli.files import TEMPORARY
-from carcli.images import Header, Picture
+from carcli.images import codec
+from carcli.images.codec import Header, Picture
 from carcli.models.bicubic import BicubicDown
-from carcli.ops.threads import streams, take_share
-from carcli.pipeline import Pace, Settings
-from carcli.plan import Job
-from carcli.rescaler import load
+from carcli.rescale import tiling
+from carcli.rescale.rescaler import load
+from carcli.runtime.files import TEMPORARY
+from carcli.runtime.threads import streams, take_share
 from carcli.weights.choose import family_of
 
 
 @pytest.fixture(scope="module")
 def shrink():
-    return partial(batch.downscale, load("bicubic", 4, "cpu"))
+    return partial(tasks.downscale, load("bicubic", 4, "cpu"))
 
 
 @pytest.fixture
@@ -63,8 +65,8 @@ def test_results_come_in_order_and_do_not_depend_on_how_many_work(jobs, tmp_path
     assert [r.status for r in results] == ["failed" if i % 6 == 5 else "done" for i in range(24)]
     for job, result in zip(jobs, results, strict=True):
         if result.status == "done":
-            picture = images.read(job.source)
-            assert np.array_equal(images.read(job.target).pixels, shrink(picture)[0].pixels)
+            picture = codec.read(job.source)
+            assert np.array_equal(codec.read(job.target).pixels, shrink(picture)[0].pixels)
     assert not [p for p in contents(tmp_path / "lr") if p.startswith(TEMPORARY)]
 
 
@@ -81,7 +83,7 @@ def test_stages_overlap(jobs):
             seen["computing"] -= 1
         return copy(picture)
 
-    honest = images.read
+    honest = codec.read
 
     def read(path):
         with lock:
@@ -89,7 +91,7 @@ def test_stages_overlap(jobs):
         return honest(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "read", read)
+        patch.setattr(codec, "read", read)
         list(pipeline.run(jobs, [work], Settings(workers=3)))
     assert most["computing"] == 1  # a device has one thread
     assert most["read while computing"] > 3
@@ -122,8 +124,8 @@ def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, set_threa
 
 
 def test_streams_that_share_networks_write_what_one_image_after_the_other_gives(jobs, tmp_path, set_threads):
-    down = partial(batch.downscale, load("edsr", 4, "cpu"))
-    up = batch.Upscaler(lambda name, scale: load(name, scale, "cpu"), family_of, None, None)
+    down = partial(tasks.downscale, load("edsr", 4, "cpu"))
+    up = tasks.Upscaler(lambda name, scale: load(name, scale, "cpu"), family_of, None, None)
     set_threads(2)
     for side_by_side, folder in ((1, "one"), (2, "two")):
         small = [Job(j.source, tmp_path / folder / "lr" / j.source.name) for j in jobs[:5]]
@@ -172,7 +174,7 @@ def test_a_caller_that_stops_listening_leaves_nothing_half_done(jobs, tmp_path, 
     done = contents(tmp_path / "lr")
     assert 1 <= len(done) < 20
     assert not [name for name in done if name.startswith(TEMPORARY)]
-    assert all(images.read(tmp_path / "lr" / name).tag is not None for name in done)
+    assert all(codec.read(tmp_path / "lr" / name).tag is not None for name in done)
     assert not [t for t in threading.enumerate() if t.name.startswith(("image", "compute"))]
     assert not tiling.abandon.is_set()
 
@@ -210,7 +212,7 @@ def test_nothing_is_begun_once_it_is_told_to_stop(jobs):
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_a_batch_ends_after_so_many_failures(jobs, most):
-    results = list(batch.run(jobs, copy, Settings(workers=1), max_errors=most))
+    results = list(tasks.run(jobs, copy, Settings(workers=1), max_errors=most))
     assert most <= sum(r.status == "failed" for r in results) <= most + 1
     assert len(results) < len(jobs) or most == 4
 
@@ -254,10 +256,10 @@ def test_a_large_image_is_turned_into_an_array_in_bands(monkeypatch):
     pixels = noise(130, 37)
     for mode in ("RGB", "L", "RGBA", "LA"):
         image = Image.fromarray(pixels).convert(mode)
-        whole = images._array(image)
+        whole = codec._array(image)
         with monkeypatch.context() as patch:
-            patch.setattr(images, "BAND", 1000)
-            assert np.array_equal(images._array(image), whole)
+            patch.setattr(codec, "BAND", 1000)
+            assert np.array_equal(codec._array(image), whole)
         assert np.array_equal(whole, np.asarray(image))
 
 
@@ -266,20 +268,20 @@ def test_a_large_image_is_turned_into_an_array_in_bands(monkeypatch):
 def test_a_large_image_is_written_in_bands(monkeypatch, shape, alpha):
     plane = noise(*shape[:2], seed=5)[..., :1] if alpha else None
     picture = Picture(noise(*shape), plane)
-    whole = images._image(picture)
-    monkeypatch.setattr(images, "BAND", 500)
-    banded = images._image(picture)
+    whole = codec._image(picture)
+    monkeypatch.setattr(codec, "BAND", 500)
+    banded = codec._image(picture)
     assert banded.mode == whole.mode == {1: "L", 3: "RGB"}[shape[2]] + ("A" if alpha else "")
     assert np.array_equal(np.asarray(banded), np.asarray(whole))
     assert np.array_equal(np.asarray(whole).reshape(*shape[:2], -1)[..., : shape[2]], picture.pixels)
 
 
 def test_a_header_tells_the_size_and_the_scale(tmp_path, shrink):
-    assert images.peek(PHOTOS / "eyes.png") == Header(221, 161)
-    assert images.peek(tmp_path / "nothing.png") is None
+    assert codec.peek(PHOTOS / "eyes.png") == Header(221, 161)
+    assert codec.peek(tmp_path / "nothing.png") is None
     with (tmp_path / "lr.png").open("wb") as file:
-        images.encode(shrink(Picture(noise(16, 16)))[0], file)
-    assert images.peek(tmp_path / "lr.png").scale == 4
+        codec.encode(shrink(Picture(noise(16, 16)))[0], file)
+    assert codec.peek(tmp_path / "lr.png").scale == 4
     whole = (tmp_path / "lr.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 8])
-    assert images.peek(tmp_path / "cut.png") == images.peek(tmp_path / "lr.png")
+    assert codec.peek(tmp_path / "cut.png") == codec.peek(tmp_path / "lr.png")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from carcli.batch.plan import plan
 from carcli.errors import UsageError
-from carcli.files import remove_leftovers
-from carcli.plan import plan
+from carcli.runtime.files import remove_leftovers
 
 
 @pytest.fixture(autouse=True)

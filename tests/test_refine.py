@@ -9,12 +9,12 @@ from conftest import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcli import refine as module
-from carcli.batch import downscale
+from carcli.batch.tasks import downscale
 from carcli.errors import UsageError
-from carcli.images import Picture
-from carcli.refine import ANSWERS, Refinement, refine, squared_error, windows
-from carcli.rescaler import load
+from carcli.images.codec import Picture
+from carcli.rescale import refine as module
+from carcli.rescale.refine import ANSWERS, Refinement, refine, squared_error, windows
+from carcli.rescale.rescaler import load
 
 
 @pytest.fixture(scope="module")

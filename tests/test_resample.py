@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcli.ops import dispatch, resample_cpu
-from carcli.ops.quantize import to_uint8
-from carcli.ops.resample import HEADS, apply_heads, resample, resample_composition, smoothing_kernel
+from carcli.ops.quantise import to_uint8
+from carcli.ops.resample import cpu as resample_cpu
+from carcli.ops.resample import dispatch
+from carcli.ops.resample.definition import HEADS, apply_heads, resample, resample_composition, smoothing_kernel
 
 CASES = [(4, 13, 5, 6), (2, 7, 9, 4), (1, 3, 9, 17), (3, 5, 1, 1), (2, 7, 1, 3), (4, 1, 2, 2)]
 
@@ -140,7 +141,7 @@ def test_any_size_agrees_and_a_constant_stays_constant(h, w, scale, kernel, head
 def test_bands_of_the_composition_do_not_show(monkeypatch):
     image, *tensors = problem(4, 13, 9, 5, dtype=torch.float32)
     whole = resample_composition(image, *tensors, 4, "clamp")
-    monkeypatch.setattr(sys.modules["carcli.ops.resample"], "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(sys.modules["carcli.ops.resample.definition"], "CHUNK_ELEMENTS", 1)
     torch.testing.assert_close(resample_composition(image, *tensors, 4, "clamp"), whole, atol=1e-6, rtol=0)
     tracked = [t.requires_grad_() for t in (image, *tensors)]
     banded = torch.autograd.grad(resample_composition(*tracked, 4, "clamp").sum(), tracked)

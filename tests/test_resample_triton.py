@@ -12,13 +12,13 @@ import pytest
 import torch
 from test_resample import problem
 
-from carcli.ops import dispatch
-from carcli.ops.quantize import to_uint8
-from carcli.ops.resample import HEADS, resample, resample_composition
+from carcli.ops.quantise import to_uint8
+from carcli.ops.resample import dispatch
+from carcli.ops.resample.definition import HEADS, resample, resample_composition
 
 pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch's GPU builds, or with the test extra)")
 
-from carcli.ops import resample_triton
+from carcli.ops.resample import triton as resample_triton
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CASES = [(4, 13, 2, 3), (2, 7, 5, 4), (1, 3, 9, 7), (3, 5, 1, 1), (2, 7, 1, 3)]

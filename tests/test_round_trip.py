@@ -10,10 +10,10 @@ from conftest import noise
 from PIL import ExifTags, Image
 from test_images import SRGB, png_16
 
-from carcli import images
-from carcli.batch import Upscaler, downscale, run
-from carcli.plan import plan
-from carcli.rescaler import Rescaler, load
+from carcli.batch.plan import plan
+from carcli.batch.tasks import Upscaler, downscale, run
+from carcli.images import codec
+from carcli.rescale.rescaler import Rescaler, load
 from carcli.weights.choose import family_of
 
 _rescalers: dict[tuple[str, int | None], Rescaler] = {}
@@ -60,7 +60,7 @@ def test_every_kind_comes_back(tmp_path, model, scale, kind, size):
     data, mode = make(kind, *size)
     source = tmp_path / "photo.img"
     source.write_bytes(data)
-    original = images.decode(data)
+    original = codec.decode(data)
 
     (small,) = run(plan([source], tmp_path / "lr"), lambda p: downscale(rescaler(model, scale), p))
     assert small.status == "done", small.reason

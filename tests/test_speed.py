@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
-from carcli.bench import speed, throughput
-from carcli.ops import resample_cpu
-from carcli.rescaler import load
+from carcli.bench.speed import kernels as speed
+from carcli.bench.speed import throughput
+from carcli.ops.resample import cpu as resample_cpu
+from carcli.rescale.rescaler import load
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -41,7 +42,7 @@ def test_the_compositions_compared_with_compute_the_same():
     import torch
     from test_resample import problem
 
-    from carcli.ops.resample import resample_composition
+    from carcli.ops.resample.definition import resample_composition
 
     image, *heads = problem(4, 13, 6, 5, dtype=torch.float32)
     inner = (..., slice(2, -2), slice(2, -2))  # at the borders ports differ

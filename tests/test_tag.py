@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcli.errors import ImageError
-from carcli.tag import MAX_SIDE, Tag, parse
+from carcli.images.tag import MAX_SIDE, Tag, parse
 
 GOOD = Tag("edsr-base-x4", "a" * 64, 4, 301, 22)
 

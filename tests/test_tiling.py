@@ -9,8 +9,8 @@ from conftest import noise, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcli import tiling
 from carcli.models.registry import build
+from carcli.rescale import tiling
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -18,8 +18,8 @@ from PIL import Image
 from carcli.errors import UsageError, WeightsError
 from carcli.models.registry import build
 from carcli.models.resampler_net import ResamplerHeads
-from carcli.ops.quantize import to_float, to_uint8
-from carcli.rescaler import load
+from carcli.ops.quantise import to_float, to_uint8
+from carcli.rescale.rescaler import load
 from carcli.training import data, losses, recipe
 from carcli.training.loop import Run, Stopped, guidance_at, rate_at, train
 from carcli.training.objective import Objective, Terms

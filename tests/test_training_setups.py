@@ -81,7 +81,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path, start):
 
 @pytest.mark.parametrize("text", [BICUBIC_GUIDED, SUPER_RESOLUTION], ids=["bicubic-guided", "super-resolution"])
 def test_a_half_may_be_bicubic_and_its_pair_is_ready_for_use(text, tmp_path, photo):
-    from carcli.rescaler import load
+    from carcli.rescale.rescaler import load
 
     best = train(recipe.parse(text, "half"), [PHOTOS], Run(tmp_path / "run", 1, steps=3))
     pair = load(str(best))
@@ -110,7 +110,7 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
-    from carcli.training import parallel
+    from carcli.training import distributed as parallel
 
     monkeypatch.setattr(parallel, "join", lambda device: parallel.World(0, 3))
     monkeypatch.setattr(parallel.World, "leave", lambda self: None)

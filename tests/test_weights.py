@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from carcli.errors import WeightsError
 from carcli.models.registry import build
-from carcli.training.export import to_toml
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.checkpoint import Description
 from carcli.weights.choose import choose, load
+from tools.bundle import to_toml
 
 TINY = Description("tiny", "edsr", 2, {"net": "base", "features": 8, "blocks": 1},
                    {"features": 8, "blocks": 1, "res_scale": 1.0, "tail": "direct"})  # fmt: skip
@@ -89,7 +89,7 @@ BUNDLED = [entry for entry in manifest.entries() if not entry.archive]
 
 
 def test_the_manifest_is_true_of_every_bundled_file():
-    assert {e.file for e in BUNDLED} == {p.name for p in (manifest.PACKAGE / "weights").glob("*.safetensors")}
+    assert {e.file for e in BUNDLED} == {p.name for p in (manifest.PACKAGE / "weights" / "bundled").glob("*.safetensors")}
     for entry in BUNDLED:
         path = store.verified(entry)
         assert path == entry.bundled

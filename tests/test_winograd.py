@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from carcli.ops.winograd import WinogradConv2d, convolve, use_winograd
+from carcli.training.winograd import WinogradConv2d, convolve, use_winograd
 
 
 @settings(max_examples=25, deadline=None)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from carcli.bench.metrics import luma
 from carcli.errors import UsageError
-from carcli.images import Pixels
+from carcli.images.codec import Pixels
+from carcli.images.metrics import luma
 from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
-from carcli.ops.quantize import to_tensor
-from carcli.ops.resample import apply_heads
-from carcli.rescaler import Rescaler
+from carcli.ops.quantise import to_tensor
+from carcli.ops.resample.definition import apply_heads
+from carcli.rescale.rescaler import Rescaler
 
 SPECTRUM_SIDE = 256
 ZOOM = 16  # pixels of the drawing an HR pixel

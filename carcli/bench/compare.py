@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from carcli import images
-from carcli.bench import memory, metrics
 from carcli.bench.datasets import Images
 from carcli.errors import ImageError
-from carcli.images import Picture, Pixels
-from carcli.refine import Refinement, down_refined
-from carcli.rescaler import Rescaler
+from carcli.images import codec, metrics
+from carcli.images.codec import Picture, Pixels
+from carcli.rescale.refine import Refinement, down_refined
+from carcli.rescale.rescaler import Rescaler
+from carcli.runtime import peak as memory
 
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
@@ -82,8 +82,8 @@ def measure(
     made = rescaler.down_picture(hr) if refinement is None else down_refined(rescaler, hr, refinement)[0]
     half = time.perf_counter()
     file = io.BytesIO()
-    images.encode(made, file)
-    lr = images.decode(file.getvalue())
+    codec.encode(made, file)
+    lr = codec.decode(file.getvalue())
     again = time.perf_counter()
     sr = rescaler.up_picture(lr)
     end = time.perf_counter()
@@ -91,7 +91,7 @@ def measure(
     small = bicubic.down_picture(hr)
     reference = _rgb(Picture(_luma(small.pixels)) if rescaler.to_grey else small)
     plain, webp = io.BytesIO(), io.BytesIO()  # the file's pixels alone: without the tag
-    images.encode(Picture(made.pixels), plain)
+    codec.encode(Picture(made.pixels), plain)
     Image.fromarray(np.ascontiguousarray(_rgb(made))).save(webp, "webp", lossless=True)
     pixels = made.size[0] * made.size[1]
     found = Measured(
@@ -158,6 +158,6 @@ def compare(
 
 def _read(path: Path) -> Picture:
     try:
-        return images.read(path)
+        return codec.read(path)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error

@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from carcli import toml
+from carcli.runtime import toml
 
 CAR, IRN = "CAR & EDSR, released", "IRN"  # what ours are compared with
 

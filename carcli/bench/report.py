@@ -16,8 +16,8 @@ from PIL import Image
 
 from carcli.bench.compare import Measured, Shown
 from carcli.bench.table import COLUMNS, LEGEND, Row, cells
-from carcli.files import write_whole
-from carcli.images import Pixels
+from carcli.images.codec import Pixels
+from carcli.runtime.files import write_whole
 
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")
 GAIN = 8  # errors are shown so many times as strong
@@ -36,7 +36,7 @@ def _embed(pixels: Pixels, lossless: bool = False) -> str:
 
 
 def _error(shown: Shown) -> Pixels:
-    from carcli.bench.metrics import luma
+    from carcli.images.metrics import luma
 
     return (128 + GAIN * (luma(shown.sr) - luma(shown.hr))).round().clip(0, 255).astype(np.uint8)
 

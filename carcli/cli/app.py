@@ -12,7 +12,7 @@ import carcli
 from carcli.cli import bench, down, info, train, up, weights
 from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, say_error
 from carcli.errors import CarcliError, UsageError
-from carcli.memory import huge_pages
+from carcli.runtime.memory import huge_pages
 
 app = typer.Typer(
     name="carcli",

@@ -28,10 +28,10 @@ from carcli.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from carcli.estimate import Estimate
-    from carcli.images import Header
-    from carcli.pipeline import Work
-    from carcli.plan import Job
+    from carcli.batch.estimate import Estimate
+    from carcli.batch.pipeline import Work
+    from carcli.batch.plan import Job
+    from carcli.images.codec import Header
 
 POLL = 1.0  # seconds between looks at watched folders
 QUIET_FOR = 2.0  # seconds since a file's last change before it is taken to be complete
@@ -124,8 +124,8 @@ def _listed(path: Path) -> list[Path]:
 
 def plan_jobs(asked: Asked) -> list[Job]:
     """The jobs of a batch. Raises ``UsageError`` where there are none, unless they may yet appear."""
+    from carcli.batch.plan import Filter, plan
     from carcli.errors import UsageError
-    from carcli.plan import Filter, plan
 
     allow_large_images()
     inputs = [*(asked.inputs or ()), *(_listed(asked.from_file) if asked.from_file is not None else ())]
@@ -139,29 +139,29 @@ def plan_jobs(asked: Asked) -> list[Job]:
 
 def _ready(jobs: Sequence[Job]) -> None:
     """Make the output folders, and clear away what killed runs left there."""
-    from carcli import batch
-    from carcli.files import remove_leftovers
+    from carcli.batch import tasks
+    from carcli.runtime.files import remove_leftovers
 
     folders = {job.target.parent for job in jobs if job.target is not None}
     for folder in folders:
-        batch.writable(folder)
+        tasks.writable(folder)
     remove_leftovers(folders)
 
 
 def _seconds(jobs: Sequence[Job], work: Work, found: Estimate, overwrite: bool) -> float | None:
     """How long a batch will take, from trying its first image that is good for that."""
-    from carcli import images
     from carcli.errors import CarcliError
+    from carcli.images import codec
 
     for job in jobs[:100]:
-        header = images.peek(job.source)
+        header = codec.peek(job.source)
         if job.target is None or (job.target.exists() and not overwrite) or header is None or header.pixels > TRIAL:
             continue
         try:
-            picture = images.read(job.source)
+            picture = codec.read(job.source)
             work(picture)  # what the first use costs is not counted
             began = time.perf_counter()
-            work(images.read(job.source))
+            work(codec.read(job.source))
         except CarcliError:
             continue
         return (time.perf_counter() - began) * found.pixels / header.pixels
@@ -224,11 +224,11 @@ def carry_out(
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run a batch and report it; exits with the code that tells how it went."""
-    from carcli import batch
-    from carcli.estimate import estimate, refuse_if_full
-    from carcli.journal import Journal
-    from carcli.memory import give_back_at_once
-    from carcli.pipeline import Pace, Settings
+    from carcli.batch import tasks
+    from carcli.batch.estimate import estimate, refuse_if_full
+    from carcli.batch.journal import Journal
+    from carcli.batch.pipeline import Pace, Settings
+    from carcli.runtime.memory import give_back_at_once
 
     give_back_at_once()
     found = estimate(jobs, asked.output, kind.area, asked.overwrite)
@@ -241,7 +241,7 @@ def carry_out(
     one_file = len(jobs) == 1 and jobs[0].target == asked.output
     journal = None
     if not one_file:
-        batch.writable(asked.output)
+        tasks.writable(asked.output)
         journal = Journal(asked.output, kind.settings)
     watched = Interrupt() if asked.watch else None
 
@@ -254,7 +254,7 @@ def carry_out(
     )  # fmt: skip
     pace = Pace()
     every: Iterator[Job | None] = _appearing(asked, ended) if asked.watch else iter(jobs)
-    results = batch.run(every, works, settings, journal=journal, max_errors=1 if asked.fail_fast else asked.max_errors, pace=pace)
+    results = tasks.run(every, works, settings, journal=journal, max_errors=1 if asked.fail_fast else asked.max_errors, pace=pace)
     total = None if asked.watch else len(jobs)
 
     def slowest() -> str:

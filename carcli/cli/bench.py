@@ -14,7 +14,7 @@ from carcli.cli.weights import download_bar
 
 if TYPE_CHECKING:
     from carcli.bench.compare import Keep, Measured, Shown
-    from carcli.rescaler import Rescaler
+    from carcli.rescale.rescaler import Rescaler
 
 
 class Protocol(str, Enum):
@@ -37,7 +37,7 @@ def _models(names: str, scale: int, device: str, precision: str) -> list[Rescale
     """The rescalers that ``--model`` means at a scale; one that has none there is left out with a word."""
     from carcli.errors import WeightsError
     from carcli.models.families import CLASSICAL
-    from carcli.rescaler import load
+    from carcli.rescale.rescaler import load
     from carcli.weights import store
     from carcli.weights.manifest import entries
 
@@ -163,9 +163,9 @@ def bench(
     from carcli.bench.datasets import find
     from carcli.bench.report import Report
     from carcli.errors import UsageError, WeightsError
-    from carcli.memory import give_back_at_once
-    from carcli.refine import Method, Refinement
-    from carcli.rescaler import load
+    from carcli.rescale.refine import Method, Refinement
+    from carcli.rescale.rescaler import load
+    from carcli.runtime.memory import give_back_at_once
 
     allow_large_images()
     note_precision(device, precision)

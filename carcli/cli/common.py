@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from carcli.pipeline import Result
+    from carcli.batch.pipeline import Result
 
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
 
@@ -60,7 +60,7 @@ def allow_large_images() -> None:
     """Let Pillow open what carcli's own limit allows; this process is ours alone."""
     from PIL import Image
 
-    from carcli.images import MAX_PIXELS
+    from carcli.images.codec import MAX_PIXELS
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
@@ -155,8 +155,8 @@ def note_precision(device: str, precision: str) -> None:
     """Say it where a device would have to emulate the precision asked for."""
     if precision == "fp32":
         return
-    from carcli.precision import has_bf16
-    from carcli.rescaler import pick_device
+    from carcli.rescale.rescaler import pick_device
+    from carcli.runtime.device import has_bf16
 
     chosen = pick_device(device)
     if chosen.type == "cpu" and not has_bf16(chosen):

@@ -41,11 +41,11 @@ def down(
     from functools import partial
     from typing import cast
 
-    from carcli import batch
+    from carcli.batch import tasks
     from carcli.errors import UsageError
-    from carcli.ops.threads import streams
-    from carcli.refine import Method, Refinement
-    from carcli.rescaler import load
+    from carcli.rescale.refine import Method, Refinement
+    from carcli.rescale.rescaler import load
+    from carcli.runtime.threads import streams
 
     jobs = plan_jobs(asked)
     settings, interrupt, live = None, None, Live()
@@ -69,7 +69,7 @@ def down(
         how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"
         raise UsageError(f"{first.id} {how}")
     works = [
-        partial(batch.downscale, r, tile=asked.tile, refinement=settings, observe=observe)
+        partial(tasks.downscale, r, tile=asked.tile, refinement=settings, observe=observe)
         for r in rescalers
         for _ in range(1 if refine else streams(r.device))  # refining holds gradients: one image after the other
     ]

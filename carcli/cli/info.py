@@ -12,9 +12,9 @@ from carcli.cli.common import SOME_FAILED, Json, allow_large_images, emit, say_e
 
 
 def _file(path: Path) -> dict[str, Any]:
-    from carcli import images
+    from carcli.images import codec
 
-    picture = images.read(path)
+    picture = codec.read(path)
     width, height = picture.size
     record: dict[str, Any] = {
         "file": str(path), "width": width, "height": height, "grey": picture.pixels.shape[2] == 1,
@@ -46,9 +46,9 @@ def _machine() -> dict[str, Any]:
     import torch
 
     import carcli
-    from carcli.ops import dispatch
-    from carcli.precision import has_bf16, processor
-    from carcli.rescaler import pick_device
+    from carcli.ops.resample import dispatch
+    from carcli.rescale.rescaler import pick_device
+    from carcli.runtime.device import has_bf16, processor
     from carcli.weights import manifest, store
 
     device = pick_device("auto")

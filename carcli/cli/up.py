@@ -23,10 +23,10 @@ def up(
     """Restore the originals of LR images: model, scale and size are read from the PNG."""
     from functools import partial
 
-    from carcli import batch
-    from carcli.images import Header
-    from carcli.ops.threads import streams
-    from carcli.rescaler import load, pick_device
+    from carcli.batch import tasks
+    from carcli.images.codec import Header
+    from carcli.rescale.rescaler import load, pick_device
+    from carcli.runtime.threads import streams
     from carcli.weights.choose import choose, family_of
 
     jobs = plan_jobs(asked)
@@ -40,6 +40,6 @@ def up(
     works = []
     for one in devices:
         with_it = partial(load, device=str(one), precision=asked.precision)
-        works += [batch.Upscaler(with_it, family_of, model, scale, ignore_tag, asked.tile)] * streams(one)
+        works += [tasks.Upscaler(with_it, family_of, model, scale, ignore_tag, asked.tile)] * streams(one)
     made_by = f"{model or 'as tagged'} x{scale or 'as tagged'} {asked.precision}" + (" ignoring tags" if ignore_tag else "")
     carry_out(asked, jobs, works, Kind("up", made_by, area))

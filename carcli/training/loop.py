@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from carcli.errors import UsageError, WeightsError
-from carcli.ops.winograd import use_winograd
-from carcli.precision import autocast, has_bf16, processor
-from carcli.training import data, parallel
+from carcli.runtime.device import autocast, has_bf16, processor
+from carcli.training import data
+from carcli.training import distributed as parallel
 from carcli.training import state as states
 from carcli.training.collapse import Watch
 from carcli.training.objective import Objective
@@ -30,6 +30,7 @@ from carcli.training.recipe import Recipe
 from carcli.training.revive import revive, silent_channels
 from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
+from carcli.training.winograd import use_winograd
 from carcli.weights import checkpoint
 
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from carcli.models.resampler_net import ResamplerHeads
-from carcli.ops.resample import Heads, apply_heads
+from carcli.ops.resample.definition import Heads, apply_heads
 
 EPSILON = 1e-8  # under the root of equation 9, whose slope is infinite at zero offset
 

@@ -14,8 +14,8 @@ from carcli.models.layers import bicubic_down, luma
 from carcli.models.registry import Pair
 from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
 from carcli.ops.blur import gaussian_blur
-from carcli.ops.quantize import LEVELS, quantize_soft, quantize_ste
-from carcli.ops.resample import resample
+from carcli.ops.quantise import LEVELS, quantise_soft, quantise_ste
+from carcli.ops.resample.definition import resample
 from carcli.training import losses
 from carcli.training.recipe import Recipe
 
@@ -71,7 +71,7 @@ class Objective(nn.Module):
             lr, total = self._downscale(hr)
             for _ in range(times - 1):
                 lr = self.down(lr).float()
-        sr = {"straight-through": quantize_ste, "soft": quantize_soft, "none": lambda x: x}[weights.rounding](lr)
+        sr = {"straight-through": quantise_ste, "soft": quantise_soft, "none": lambda x: x}[weights.rounding](lr)
         for _ in range(times):
             sr = self.up(sr).float()
         total = total + RECONSTRUCTION[weights.reconstruction](sr, hr)

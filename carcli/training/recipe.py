@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from carcli import toml
 from carcli.errors import UsageError
+from carcli.runtime import toml
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from carcli.errors import UsageError, WeightsError
-from carcli.files import write_whole
+from carcli.runtime.files import write_whole
 from carcli.training.collapse import Watch
 from carcli.training.objective import Objective
 from carcli.training.optimisers import Optimisers

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from carcli.bench.metrics import psnr_rgb, psnr_seen, psnr_y
-from carcli.images import Pixels
-from carcli.ops.quantize import to_float, to_uint8
+from carcli.images.codec import Pixels
+from carcli.images.metrics import psnr_rgb, psnr_seen, psnr_y
+from carcli.ops.quantise import to_float, to_uint8
 from carcli.training.objective import thumbnail
 
 

@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from carcli.errors import WeightsError
-from carcli.files import write_whole
 from carcli.models.registry import Pair, build
+from carcli.runtime.files import write_whole
 
 MAX_BYTES = 2 << 30  # no checkpoint of ours is near this
 

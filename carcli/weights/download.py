@@ -23,9 +23,9 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-import carcli
 from carcli.errors import CarcliError
-from carcli.files import remove_leftovers, write_whole
+from carcli.runtime.files import remove_leftovers, write_whole
+from carcli.version import __version__
 from carcli.weights.store import cache_folder, file_digest
 
 CONNECT, READ = 10, 60  # seconds without an answer, or without a byte
@@ -72,7 +72,7 @@ Report = Callable[[int, int], None]  # bytes so far, bytes in all
 def new_session() -> requests.Session:
     """A session that honours the environment's proxies and names the program."""
     session = requests.Session()
-    session.headers.update({"User-Agent": f"carcli/{carcli.__version__}", "Accept-Encoding": "identity"})
+    session.headers.update({"User-Agent": f"carcli/{__version__}", "Accept-Encoding": "identity"})
     return session
 
 

@@ -9,11 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import carcli
-from carcli import toml
 from carcli.errors import WeightsError
+from carcli.runtime import toml
 
-PACKAGE = Path(carcli.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 DIGEST = re.compile(r"[0-9a-f]{64}")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -75,7 +74,7 @@ class Entry:
     @property
     def bundled(self) -> Path:
         """Where the file is if it came with the package."""
-        return PACKAGE / "weights" / self.file
+        return PACKAGE / "weights" / "bundled" / self.file
 
 
 @dataclass(frozen=True)

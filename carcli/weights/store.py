@@ -20,7 +20,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path, user_data_path
 
 from carcli.errors import WeightsError
-from carcli.files import write_whole
+from carcli.runtime.files import write_whole
 from carcli.weights.manifest import Entry
 
 

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from carcli.ops.threads import spread
+from carcli.runtime.threads import spread
 
 Floats = NDArray[np.float32]
 

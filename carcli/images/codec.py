@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from carcli import tag as tags
 from carcli.errors import ImageError
-from carcli.tag import Tag
+from carcli.images import tag as tags
+from carcli.images.tag import Tag
 
 Pixels = NDArray[np.uint8]
 Source = bytes | Path  # an image file, or what is in one

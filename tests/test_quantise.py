@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from carcli.ops.quantize import quantize_soft, quantize_ste, to_float, to_uint8
+from carcli.ops.quantise import quantise_soft, quantise_ste, to_float, to_uint8
 
 floats = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(-2, 3, width=32))
 
@@ -35,23 +35,23 @@ def test_not_a_number_becomes_black_and_infinity_an_end():
 @given(floats)
 def test_straight_through_gives_what_a_file_keeps(values):
     tensor = torch.from_numpy(values)
-    assert torch.equal(quantize_ste(tensor), to_float(to_uint8(tensor)))
+    assert torch.equal(quantise_ste(tensor), to_float(to_uint8(tensor)))
 
 
 def test_straight_through_passes_gradients_except_outwards():
     values = torch.tensor([0.3, -0.1, -0.1, 1.2, 1.2], requires_grad=True)
-    quantize_ste(values).backward(torch.tensor([2.0, 1.0, -1.0, 1.0, -1.0]))
+    quantise_ste(values).backward(torch.tensor([2.0, 1.0, -1.0, 1.0, -1.0]))
     # a step goes against the gradient: below 0 only a negative one, above 1 only a positive one leads back
     assert values.grad.tolist() == [2.0, 0.0, -1.0, 1.0, 0.0]
 
 
 def test_soft_rounding_is_flat_at_levels_and_the_identity_at_zero_sharpness():
     levels = (torch.arange(256, dtype=torch.float64) / 255).requires_grad_()
-    soft = quantize_soft(levels)
+    soft = quantise_soft(levels)
     torch.testing.assert_close(soft, levels)
     slope = torch.autograd.grad(soft[1:-1].sum(), levels)[0][1:-1]
     assert slope.abs().max() < 1e-9
     between = torch.rand(50, dtype=torch.float64)
-    torch.testing.assert_close(quantize_soft(between, 0.0), between)
+    torch.testing.assert_close(quantise_soft(between, 0.0), between)
     nearest = to_float(to_uint8(between), torch.float64)
-    assert bool(((quantize_soft(between) - nearest).abs() <= (between - nearest).abs() + 1e-9).all())
+    assert bool(((quantise_soft(between) - nearest).abs() <= (between - nearest).abs() + 1e-9).all())

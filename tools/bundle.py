@@ -1,4 +1,4 @@
-"""``python -m carcli.training.export RUN ID --data TEXT``: a finished run as a bundled checkpoint.
+"""``python tools/bundle.py RUN ID --data TEXT``: a finished run as a bundled checkpoint.
 
 Copies the run's best checkpoint into the package, measures it, and prints the manifest entry
 with its model card for weights.toml.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from carcli.bench.compare import compare
 from carcli.bench.datasets import find
-from carcli.rescaler import load
+from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.manifest import Card, Entry, Figures
 
@@ -68,7 +68,7 @@ def export(run: Path, name: str, data: str, datasets: list[str], notes: str = ""
     trained = checkpoint.describe(source)
     description = replace(trained, id=name)
     pair = checkpoint.read(source, description)
-    target = manifest.PACKAGE / "weights" / f"{name}.safetensors"
+    target = manifest.PACKAGE / "weights" / "bundled" / f"{name}.safetensors"
     checkpoint.write(target, description, pair.down, pair.up)
     digest = store.file_digest(target)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]

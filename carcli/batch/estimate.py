@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carcli import images
+from carcli.batch.plan import Job
 from carcli.errors import CarcliError
-from carcli.images import Header
-from carcli.plan import Job
+from carcli.images import codec
+from carcli.images.codec import Header
 
 PROBED = 256  # images whose headers are read; the others are taken to be like them
 BYTES_A_PIXEL = 2.2  # of an 8-bit PNG of a photograph, LR or restored: 13 to 18 bits
@@ -55,7 +55,7 @@ def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float],
     refused = sum(job.target is None for job in jobs)
     waiting = [job.source for job in jobs if job.target is not None and (overwrite or not job.target.exists())]
     probed = waiting[:: max(1, len(waiting) // PROBED)]
-    headers = [header for path in probed if (header := images.peek(path)) is not None]
+    headers = [header for path in probed if (header := codec.peek(path)) is not None]
     share = len(waiting) / max(len(probed), 1)
     return Estimate(
         waiting=len(waiting),

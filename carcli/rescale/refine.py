@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from carcli.errors import Abandoned, UsageError
-from carcli.images import Picture, Pixels
+from carcli.images.codec import Picture, Pixels
 from carcli.models.registry import Network
-from carcli.ops.quantize import quantize_ste, to_float, to_tensor, to_uint8
-from carcli.precision import autocast
-from carcli.rescaler import Rescaler
-from carcli.tiling import Span, abandon, cut, padded, reflected, spans
+from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
+from carcli.rescale.rescaler import Rescaler
+from carcli.rescale.tiling import Span, abandon, cut, padded, reflected, spans
+from carcli.runtime.device import autocast
 
 Method = Literal["fast", "hcd"]
 METHODS: tuple[Method, ...] = ("fast", "hcd")
@@ -152,7 +152,7 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
     pull = min(PULL[0] * max(n / SHORT, 1), PULL[1])
     patience = max(PATIENCE, n // 4)
     for step in range(n + 1):
-        rounded = quantize_ste(y)
+        rounded = quantise_ste(y)
         error = problem.error(rounded)
         loss = error + settings.lr_weight * ((rounded - start) ** 2 * problem.free).sum() / problem.free.sum()
         value = float(loss.detach())
@@ -175,7 +175,7 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
         with torch.no_grad():
             y -= rate * problem.free * unbiased[0] / (unbiased[1].sqrt() + 1e-20)
             y.clamp_(0, 1)
-            y += pull * step / n * (quantize_ste(y) - y)
+            y += pull * step / n * (quantise_ste(y) - y)
     return best
 
 

@@ -30,10 +30,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from carcli.memory import give_back_at_once, huge_pages
-from carcli.ops import dispatch
-from carcli.ops.resample import Heads, apply_heads, resample, resample_composition
-from carcli.rescaler import load, pick_device
+from carcli.ops.resample import dispatch
+from carcli.ops.resample.definition import Heads, apply_heads, resample, resample_composition
+from carcli.rescale.rescaler import load, pick_device
+from carcli.runtime.memory import give_back_at_once, huge_pages
 
 SIZES = ((256, 256), (512, 384), (1024, 1024), (2048, 1536))  # LR width, height
 SCALES = (2, 4)
@@ -261,7 +261,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
     if arguments.what in ("networks", "batch", "memory"):
-        from carcli.bench import throughput
+        from carcli.bench.speed import throughput
 
         if arguments.what == "batch":
             give_back_at_once()  # as carcli down and up do
@@ -297,7 +297,3 @@ def main() -> None:
                 print(f"{width}x{height} x{scale} done", file=sys.stderr, flush=True)
     if not arguments.json:
         _show(rows)
-
-
-if __name__ == "__main__":
-    main()

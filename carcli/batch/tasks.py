@@ -10,15 +10,15 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from carcli import images, pipeline
-from carcli.bench import metrics
+from carcli.batch import pipeline
+from carcli.batch.journal import Journal
+from carcli.batch.pipeline import Pace, Result, Settings, Work
+from carcli.batch.plan import Job
 from carcli.errors import CarcliError, ImageError
-from carcli.images import Picture
-from carcli.journal import Journal
-from carcli.pipeline import Pace, Result, Settings, Work
-from carcli.plan import Job
-from carcli.refine import Observe, Refined, Refinement, down_refined
-from carcli.rescaler import Rescaler, load
+from carcli.images import codec, metrics
+from carcli.images.codec import Picture
+from carcli.rescale.refine import Observe, Refined, Refinement, down_refined
+from carcli.rescale.rescaler import Rescaler, load
 from carcli.weights.choose import BEST
 
 
@@ -43,7 +43,7 @@ def _trade(rescaler: Rescaler, picture: Picture, made: Picture, refined: Refined
     sizes, distances = [], []
     for one in (plain, made):
         out = io.BytesIO()
-        images.encode(one, out)
+        codec.encode(one, out)
         sizes.append(len(out.getvalue()))
         distances.append(metrics.psnr(bicubic, one.pixels))
     return (

@@ -1,8 +1,8 @@
 """8-bit quantisation of images in [0, 1], with the gradients that training needs.
 
 Three ways through the same staircase: exact (``to_uint8``), with a straight-through
-gradient (``quantize_ste``), and the smooth approximation of CAR's equation 7
-(``quantize_soft``).
+gradient (``quantise_ste``), and the smooth approximation of CAR's equation 7
+(``quantise_soft``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     return to_float(torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(device))[None]
 
 
-def _quantize(image: Tensor) -> Tensor:
+def _quantise(image: Tensor) -> Tensor:
     return (image.clamp(0, 1) * LEVELS).round() / LEVELS
 
 
@@ -52,11 +52,11 @@ def _ste_gradient(image: Tensor, grad: Tensor) -> Tensor:
     return grad.masked_fill(outwards, 0)
 
 
-class _QuantizeSte(torch.autograd.Function):
+class _QuantiseSte(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor) -> Tensor:
         ctx.save_for_backward(image)
-        return _quantize(image)
+        return _quantise(image)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class _QuantizeSte(torch.autograd.Function):
         return _ste_gradient(image, grad)
 
 
-def quantize_ste(image: Tensor) -> Tensor:
+def quantise_ste(image: Tensor) -> Tensor:
     """Clamp to [0, 1] and round to multiples of 1/255, with a straight-through gradient.
 
     Forwards exactly what an 8-bit file keeps; backwards the identity, except that outside
@@ -73,11 +73,11 @@ def quantize_ste(image: Tensor) -> Tensor:
 
     Parameters: ``image``, any shape, floating point. Returns the same shape and dtype.
     """
-    out: Tensor = _QuantizeSte.apply(image)
+    out: Tensor = _QuantiseSte.apply(image)
     return out
 
 
-def quantize_soft(image: Tensor, sharpness: float = 1.0) -> Tensor:
+def quantise_soft(image: Tensor, sharpness: float = 1.0) -> Tensor:
     """Soft rounding of the CAR paper, equation 7: x - a·sin(2πx) / 2π in units of one 8-bit level.
 
     ``sharpness`` is the paper's a in [0, 1]: 0 is the identity, 1 has zero slope at every

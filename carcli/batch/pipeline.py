@@ -21,12 +21,13 @@ from typing import Literal, TypeVar
 
 import torch
 
-from carcli import images, tiling
+from carcli.batch.plan import Job
 from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
-from carcli.files import write_whole
-from carcli.images import Picture
-from carcli.ops.threads import divide
-from carcli.plan import Job
+from carcli.images import codec
+from carcli.images.codec import Picture
+from carcli.rescale import tiling
+from carcli.runtime.files import write_whole
+from carcli.runtime.threads import divide
 
 Status = Literal["done", "skipped", "failed"]
 Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]  # → the result, the checkpoint's id, notes for the user
@@ -88,7 +89,7 @@ class Settings:
     compression: int = 6  # zlib's level of the PNGs
     workers: int = 0  # images in flight; 0: two more than there are processors
     memory: int = 0  # bytes that images in flight may take; 0: a half of the machine's
-    enlarges: Callable[[images.Header], float] = lambda header: 1.0  # pixels of the result for each one of the file
+    enlarges: Callable[[codec.Header], float] = lambda header: 1.0  # pixels of the result for each one of the file
     stop: Callable[[], bool] = lambda: False  # once true, nothing more is begun
 
     @property
@@ -155,14 +156,14 @@ def _process(job: Job, target: Path, compute: _Streams, settings: Settings, pace
     began = time.monotonic()
     try:
         with compute.wanted():
-            picture = pace.timed("decode", lambda: images.read(job.source))
+            picture = pace.timed("decode", lambda: codec.read(job.source))
             made, model, notes = compute(picture, pace, settings.stop)
         input_size, decoded_notes = picture.size, picture.notes
         del picture
 
         def write() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, lambda file: images.encode(made, file, settings.compression))
+            write_whole(target, lambda file: codec.encode(made, file, settings.compression))
 
         pace.timed("encode", write)
         input_bytes, output_bytes = job.source.stat().st_size, target.stat().st_size
@@ -207,7 +208,7 @@ def _settled(job: Job, settings: Settings) -> Result | None:
 
 
 def _weight(job: Job, settings: Settings) -> int:
-    header = images.peek(job.source)
+    header = codec.peek(job.source)
     return 0 if header is None else round(HELD * header.pixels * max(1.0, settings.enlarges(header)))
 
 

@@ -20,8 +20,8 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 
-from carcli.ops.resample import HEADS, residual_gain, smoothing_kernel
-from carcli.ops.resample import KERNEL_MIN as SCORE_MIN
+from carcli.ops.resample.definition import HEADS, residual_gain, smoothing_kernel
+from carcli.ops.resample.definition import KERNEL_MIN as SCORE_MIN
 
 MODES: dict[str, int] = {name: number for number, name in enumerate(HEADS)}
 KERNEL_MIN = tl.constexpr(SCORE_MIN)

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carcli.ops.quantize import to_uint8
-from carcli.ops.resample import HEADS, KERNEL_MIN, residual_gain, smoothing_kernel
-from carcli.ops.threads import spread
+from carcli.ops.quantise import to_uint8
+from carcli.ops.resample.definition import HEADS, KERNEL_MIN, residual_gain, smoothing_kernel
+from carcli.runtime.threads import spread
 
 Array = NDArray[Any]
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from carcli.ops.resample import Heads
+    from carcli.ops.resample.definition import Heads
 
 TOLERANCE = 1e-4  # of the tiny problem's LR values and gradients, relative to their size
 COMPOSITION = "composition"
 NUMBA = "numba"
 TRITON = "triton"
-MODULES = {NUMBA: "carcli.ops.resample_cpu", TRITON: "carcli.ops.resample_triton"}
+MODULES = {NUMBA: "carcli.ops.resample.cpu", TRITON: "carcli.ops.resample.triton"}
 FAST = {"cpu": NUMBA, "cuda": TRITON, "xpu": TRITON}  # CUDA and ROCm are both "cuda" to torch
 
 
@@ -61,7 +61,7 @@ def kernel(name: str) -> Kernel:
 
 def _disagreement(fused: Kernel, device: torch.device, heads: Heads) -> float:
     """Largest relative difference between fused kernels and the composition on a tiny problem."""
-    from carcli.ops.resample import resample_composition
+    from carcli.ops.resample.definition import resample_composition
 
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, 20, 12, generator=generator).to(device)

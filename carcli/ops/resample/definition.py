@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from carcli.ops import dispatch
-from carcli.ops.dispatch import Kernel
-from carcli.ops.quantize import to_uint8
+from carcli.ops.quantise import to_uint8
+from carcli.ops.resample import dispatch
+from carcli.ops.resample.dispatch import Kernel
 
 Heads = Literal["plain", "clamp", "residual"]
 HEADS: tuple[Heads, ...] = ("plain", "clamp", "residual")

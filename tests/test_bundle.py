@@ -9,11 +9,11 @@ from conftest import TINY_TAD, write_photos
 
 from carcli.bench.compare import compare
 from carcli.bench.datasets import find
-from carcli.rescaler import load
+from carcli.rescale.rescaler import load
 from carcli.training import recipe
-from carcli.training.export import export, to_toml
 from carcli.training.loop import Run, train
 from carcli.weights import manifest
+from tools.bundle import export, to_toml
 
 GREY = """
 [model]
@@ -29,7 +29,7 @@ batch = 2
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    (tmp_path / "package" / "weights").mkdir(parents=True)
+    (tmp_path / "package" / "weights" / "bundled").mkdir(parents=True)
     monkeypatch.setattr(manifest, "PACKAGE", tmp_path / "package")
     return tmp_path / "package"
 

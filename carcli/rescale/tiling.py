@@ -19,9 +19,9 @@ from torch import Tensor
 from carcli.errors import Abandoned
 from carcli.models.cascade import Cascade
 from carcli.models.registry import Network
-from carcli.ops.quantize import to_float, to_uint8
-from carcli.ops.threads import take_share
-from carcli.precision import autocast
+from carcli.ops.quantise import to_float, to_uint8
+from carcli.runtime.device import autocast
+from carcli.runtime.threads import take_share
 
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")

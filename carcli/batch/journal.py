@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from carcli.pipeline import Result
-from carcli.plan import Job
+from carcli.batch.pipeline import Result
+from carcli.batch.plan import Job
 
 NAME = ".carcli-journal.jsonl"
 Recorded = Literal["unknown", "same", "settings", "source"]  # what an output that is there was made with, against now

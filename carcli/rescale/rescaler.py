@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from carcli import tiling
 from carcli.errors import ImageError, UsageError
-from carcli.images import Picture, Pixels
+from carcli.images.codec import Picture, Pixels
+from carcli.images.tag import Tag
 from carcli.models.bicubic import BicubicDown, BicubicUp
 from carcli.models.registry import Network, Pair
-from carcli.precision import PRECISIONS
-from carcli.tag import Tag
+from carcli.rescale import tiling
+from carcli.runtime.device import PRECISIONS
 from carcli.weights.choose import Choice, choose
 from carcli.weights.choose import load as load_pair
 

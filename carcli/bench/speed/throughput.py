@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carcli.images import Pixels
-from carcli.ops.threads import streams
-from carcli.precision import autocast
-from carcli.rescaler import Rescaler, load
+from carcli.images.codec import Pixels
+from carcli.rescale.rescaler import Rescaler, load
+from carcli.runtime.device import autocast
+from carcli.runtime.threads import streams
 
 SIDE = 1536  # HR pixels of the picture that networks are timed on
 SIDES = (64, 96, 128, 192, 256, 384)  # pixels that convolutions are timed on: within caches, and beyond
@@ -108,10 +108,10 @@ def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict
     """A batch of files, and the networks alone on the same pictures."""
     from PIL import Image
 
-    from carcli import batch as batches
-    from carcli import images
-    from carcli.pipeline import Pace, Settings
-    from carcli.plan import plan
+    from carcli.batch import tasks
+    from carcli.batch.pipeline import Pace, Settings
+    from carcli.batch.plan import plan
+    from carcli.images import codec
 
     pair = load(model, scale, device)
     with tempfile.TemporaryDirectory() as place:
@@ -123,7 +123,7 @@ def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict
             )
         found: dict[str, Any] = {"model": pair.id, "workers": workers, "megapixels": BATCH * BATCH_SIZE[0] * BATCH_SIZE[1] / 1e6}
         for verb, source, target in (("down", "hr", "lr"), ("up", "lr", "sr")):
-            pictures = [images.read(p) for p in sorted((folder / source).iterdir()) if p.suffix in (".jpg", ".png")]
+            pictures = [codec.read(p) for p in sorted((folder / source).iterdir()) if p.suffix in (".jpg", ".png")]
             one = pair.down_picture if verb == "down" else pair.up_picture
             one(pictures[0])
             began = time.perf_counter()
@@ -131,12 +131,12 @@ def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict
                 one(picture)
             alone = time.perf_counter() - began
             del pictures
-            work = partial(batches.downscale, pair) if verb == "down" else _restored(pair)
+            work = partial(tasks.downscale, pair) if verb == "down" else _restored(pair)
             works = [work] * streams(pair.device)
             pace = Pace()
             began = time.perf_counter()
             jobs = plan([folder / source], folder / target)
-            results = list(batches.run(jobs, works, Settings(workers=workers, compression=level), pace=pace))
+            results = list(tasks.run(jobs, works, Settings(workers=workers, compression=level), pace=pace))
             seconds = time.perf_counter() - began
             assert all(r.status == "done" for r in results), results
             found |= {f"{verb}_seconds": seconds, f"{verb}_networks_alone": alone, f"{verb}_of_networks": alone / seconds}
@@ -166,8 +166,8 @@ def memory(megapixels: int, model: str, scale: int, precision: str = "fp32", pic
     """
     from PIL import Image
 
-    from carcli.images import MAX_PIXELS
-    from carcli.pipeline import HELD, Settings
+    from carcli.batch.pipeline import HELD, Settings
+    from carcli.images.codec import MAX_PIXELS
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)

@@ -1,0 +1,1 @@
+"""Many images: which, how, in what order, and what became of each."""

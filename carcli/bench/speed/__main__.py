@@ -1,0 +1,3 @@
+from carcli.bench.speed.kernels import main
+
+main()

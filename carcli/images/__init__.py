@@ -1,0 +1,1 @@
+"""Image files, pixels, the tag, and how two images compare."""

@@ -1,0 +1,1 @@
+"""Content adaptive resampling: the definition, fused kernels tried against it, and the choice between them."""

@@ -20,8 +20,9 @@ from carcli.models.registry import build
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale import tiling
 from carcli.rescale.refine import Refinement, refine
-from carcli.rescale.rescaler import load
-from carcli.weights.choose import choose, family_of
+from carcli.rescale.rescaler import Rescaler, load
+from carcli.weights.checkpoint import Description
+from carcli.weights.choose import Choice, choose, family_of
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -85,10 +86,6 @@ def test_the_smallest_image_it_takes_leaves_every_step_enough():
 
 
 def test_a_small_image_is_refined_through_such_a_cascade():
-    from carcli.rescale.rescaler import Rescaler
-    from carcli.weights.checkpoint import Description
-    from carcli.weights.choose import Choice
-
     four = build("edsr", 4, {"down": {"features": 4, "blocks": 1}, "up": {"features": 4, "blocks": 1}})
     pair = Rescaler(Choice(Description("four", "edsr", 16), None, ""), cascade([four, four]), CPU)
     image = noise(20, 20)

@@ -1,4 +1,7 @@
-"""Adding an upscaler or a downscaler touches its own file, one recipe and weights.toml: here is one of each, and nothing else."""
+"""Adding an upscaler or a downscaler touches its own file, one recipe and weights.toml.
+
+Here is one of each, and nothing else.
+"""
 
 from __future__ import annotations
 

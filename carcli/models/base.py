@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """One half of a pair: an image (B, C, H, W) in [0, 1] → another, ``scale`` times smaller or larger, not clamped.
+    """One half of a pair: an image (B, C, H, W) in [0, 1] → one ``scale`` times smaller or larger.
 
-    A network of its own kind sets ``scale`` through the constructor, and what differs from the
-    defaults below, in its class or its constructor; then it only needs ``forward``.
+    The result is not clamped. A network gives its ``scale`` to this constructor, says in its class
+    or its own constructor what differs from the defaults below, and defines ``forward``.
     """
 
     scale: int
     multiple_of: int = 1  # pixels of its input: height and width are multiples of it
     minimum: int = 1  # pixels of its input, a side
-    halo: int | None = None  # pixels of its input that a tile's result depends on, around it; None: only the whole image is right
-    tile: int = 512  # LR pixels a side of the default tile: its activations take a few hundred MB
+    halo: int | None = None  # pixels around a tile of its input that the tile's result depends on;
+    # a multiple of multiple_of, or None: only what it makes of the whole image is right
+    tile: int = 512  # LR pixels a side of the default tile: activations take a few hundred MB
     channels_in: int = 3
     channels_out: int = 3
     differentiable: bool = True  # whether a gradient flows from its result to its input
@@ -43,7 +44,7 @@ class Network(nn.Module):
 
     @property
     def steps(self) -> Sequence[Network]:
-        """The networks that it is, in order, as often as they work; each may be run over the whole image before the next."""
+        """What it is made of, in order and as often as it works; each may finish the image before the next."""
         return (self,)
 
     def shows_as_rgb(self, channels: int) -> bool:
@@ -53,7 +54,7 @@ class Network(nn.Module):
     def over(self, image: Tensor) -> Tensor:
         """The result, in float32, for an image that may be grey.
 
-        A colour network is shown grey (B, 1, H, W) as RGB, and its result is averaged: grey stays grey.
+        A colour network is shown grey (B, 1, H, W) as RGB, and its result averaged: grey stays grey.
         """
         if not self.shows_as_rgb(image.shape[1]):
             return self(image).float()
@@ -73,7 +74,7 @@ class Network(nn.Module):
         return self(image), image.new_zeros(())
 
     def can_start_from(self, other: Network) -> bool:
-        """Whether the other's weights may begin this network: one of its kind, or of what it is but for what it ``adds``."""
+        """Whether the other's weights may begin this one: it is its kind, or it but for what it ``adds``."""
         return type(other) is type(self)
 
 

@@ -27,7 +27,8 @@ class EdsrConfig:
     features: int = 256
     blocks: int = 32
     res_scale: float = 0.1  # of what a block adds
-    tail: Literal["progressive", "direct"] = "progressive"  # doublings with convolutions between, or one shuffle added to bicubic
+    # doublings with convolutions between, or one pixel shuffle that is added to bicubic
+    tail: Literal["progressive", "direct"] = "progressive"
     fine_features: int = 32  # of the blocks at twice the LR's resolution (direct tail)
     fine_blocks: int = 0
 

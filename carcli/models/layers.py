@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
     @property
     def convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:
-        """The one whose channels the ReLU lets through or silences, and the one that adds them to ``x``."""
+        """The one whose channels the ReLU lets through or silences, and the one they go into."""
         first, _, last = self.body
         assert isinstance(first, nn.Conv2d)
         assert isinstance(last, nn.Conv2d)

@@ -7,7 +7,8 @@ looked through, so that a new network is a new file here and nothing else.
 A *family* is what its downscalers have in common; one of them is meant where ``net`` is not given:
 
 * ``edsr``: content adaptive resamplers, with EDSR (CAR, arXiv 1907.12904)
-* ``tad``: task-aware downscaling, a learned residual on the bicubic LR, restored by EDSR's body (TAD/TAU, ECCV 2018)
+* ``tad``: task-aware downscaling, a learned residual on the bicubic LR, restored by EDSR's body
+  (TAD/TAU, ECCV 2018)
 * ``bicubic`` and ``lanczos``: the classical baselines, without weights
 """
 
@@ -31,10 +32,10 @@ EDSR = "edsr"  # the upscaler where nothing is said
 
 @dataclass(frozen=True)
 class Kind:
-    """A registered network: what makes it, the dataclass of its arguments (none: it takes the scale alone), its partner."""
+    """A registered network."""
 
     make: Callable[..., Network]
-    config: type[Any] | None
+    config: type[Any] | None  # the dataclass of its arguments; None: it takes the scale alone
     up: str = EDSR  # of a downscaler: the upscaler where nothing is said
 
     def build(self, arguments: Architecture, scale: int) -> Network:
@@ -54,11 +55,12 @@ DEFAULTS: dict[str, str] = {}  # by family: its downscaler where nothing is said
 def downscaler(
     name: str, *, family: str, config: type[Any] | None = None, up: str = EDSR, default: bool = False
 ) -> Callable[[Builder], Builder]:
-    """Registers a downscaler of a family: a class, or a function, that takes its ``config`` (or the scale alone).
+    """Registers a downscaler of a family: a class, or a function, that takes its ``config``.
 
-    Parameters: ``config``, a dataclass with a field ``scale``; ``up``, the upscaler that it is
-    paired with where nothing is said; ``default``, whether it is the one meant where the family is
-    named alone, as a family's only one is.
+    Parameters: ``config``, a dataclass with a field ``scale`` (without one the network takes the
+    scale alone); ``up``, the upscaler that it is paired with where nothing is said; ``default``,
+    whether it is the one meant where the family is named alone, as a family's only one is.
+    Raises ``ValueError`` for a name that is taken.
     """
 
     def register(make: Builder) -> Builder:
@@ -74,7 +76,7 @@ def downscaler(
 
 
 def upscaler(name: str, *, config: type[Any] | None = None) -> Callable[[Builder], Builder]:
-    """Registers an upscaler, for any family: a class, or a function, that takes its ``config`` (or the scale alone)."""
+    """Registers an upscaler, for any family, as ``downscaler`` does."""
 
     def register(make: Builder) -> Builder:
         if name in UPSCALERS:
@@ -101,9 +103,10 @@ def _named(kinds: Mapping[str, Kind], arguments: Architecture, default: str, wha
 
 
 def build(family: str, scale: int, architecture: Mapping[str, Architecture]) -> Pair:
-    """The networks of a checkpoint, with fresh weights; ``architecture`` holds the arguments of ``down`` and ``up``.
+    """The networks of a checkpoint, with fresh weights.
 
-    Raises ``WeightsError`` for an unknown family, network or architecture argument.
+    ``architecture`` holds the arguments of ``down`` and ``up``. Raises ``WeightsError`` for an
+    unknown family, network or argument, and for halves that do not fit together.
     """
     _look_through()
     if family not in DOWNSCALERS:

@@ -1,4 +1,4 @@
-"""What a resampler network predicts, and the two regularisers of it (CAR, arXiv 1907.12904, equations 9 and 10)."""
+"""What a resampler network predicts, and its two regularisers (CAR, arXiv 1907.12904, equations 9 and 10)."""
 
 from __future__ import annotations
 

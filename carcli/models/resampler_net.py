@@ -22,7 +22,10 @@ from carcli.ops.resample.definition import Heads, resample
 
 
 class HeadsNet(nn.Module):
-    """HR (B, 3, H, W) in [0, 1] → raw heads (B, k², H / s, W / s) with k = 3s + 1; what it needs is as a ``Network``'s."""
+    """HR (B, 3, H, W) in [0, 1] → raw heads (B, k², H / s, W / s) with k = 3s + 1.
+
+    ``multiple_of`` and the rest are as a ``Network``'s.
+    """
 
     heads: Heads  # how kernels and offsets are made of them
     multiple_of: int
@@ -149,7 +152,7 @@ class BaseResamplerNet(HeadsNet):
         f, taps = config.features, self.kernel_size**2
         self.config = config
         self.multiple_of = config.scale
-        self.halo = (2 + 2 * config.blocks) * config.scale  # HR pixels: every convolution reaches one LR pixel
+        self.halo = (2 + 2 * config.blocks) * config.scale  # every convolution reaches one LR pixel
         self.tile = 384 if taps < 100 else 256  # LR pixels a side: three maps of all taps are what is large
         self.unshuffle = nn.PixelUnshuffle(config.scale)
         self.head = nn.Conv2d(3 * config.scale**2, f, 3, padding=1)
@@ -181,7 +184,8 @@ class ContentAdaptiveResampler(Network):
 
     def penalised(self, hr: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, Tensor]:
         """Its penalties are CAR's ``offset_distance`` and ``partial_tv``."""
-        distance_weight, tv_weight = weights.get("offset_distance", 0.0), weights.get("partial_tv", 0.0)
+        distance_weight = weights.get("offset_distance", 0.0)
+        tv_weight = weights.get("partial_tv", 0.0)
         if not (distance_weight or tv_weight):
             return super().penalised(hr, weights)
         heads = self.net(hr)

@@ -40,7 +40,8 @@ class TadEncoder(Network):
         f = config.features
         self.config = config
         self.multiple_of = config.scale
-        self.halo = max(2 + 2 * config.blocks, 3) * config.scale  # every convolution reaches one LR pixel, bicubic two
+        # every convolution reaches one LR pixel, bicubic two
+        self.halo = max(2 + 2 * config.blocks, 3) * config.scale
         self.unshuffle = nn.PixelUnshuffle(config.scale)
         self.head = nn.Conv2d(3 * config.scale**2, f, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
@@ -78,7 +79,8 @@ class PaperEncoder(Network):
         super().__init__(2)
         f = config.features
         self.config = config
-        self.halo = 2 + 2 * (2 * config.blocks + 2)  # two for the first two convolutions, and two for each of the others
+        # two for the first two convolutions, and two for each of the others
+        self.halo = 2 + 2 * (2 * config.blocks + 2)
         self.head = nn.Conv2d(3, f, 3, padding=1)
         self.shrink = nn.Sequential(nn.Conv2d(f, f // 4, 3, padding=1), nn.PixelUnshuffle(2))
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))

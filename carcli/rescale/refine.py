@@ -88,7 +88,7 @@ Observe = Callable[[float, float], bool | None]  # share done, gain so far in dB
 
 
 def windows(height: int, width: int, halo: int | None) -> Iterator[Window]:
-    """The windows of an LR image, in LR pixels; a small image is one, and so is any that a network must see whole (no halo)."""
+    """The windows of an LR image, in LR pixels; a small image is one, and any is without a halo."""
     core = max(height, width) if halo is None or max(height, width) <= ALONE else CORE
     around = ANSWERS + (halo or 0)
     for rows in spans(height, core, around):

@@ -182,7 +182,7 @@ def run(
     default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
     networks of a cascade work one after another, each over the whole image in its own tiles, on
     floats that are rounded in the end only. Where tiles do not fit into memory together, they are
-    computed one by one, and where one does not, it is halved, but for a network that must see the whole image.
+    computed one by one, and where one does not, it is halved, unless the network must see the whole image.
 
     Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up; where the
     network makes grey of colour or colour of grey, C is what it makes.

@@ -14,7 +14,7 @@ from carcli.weights import choose
 
 
 def _blocks(net: Network) -> list[str]:
-    """The names of a network's residual blocks, in order, but for those that it ``adds``: ``body.0``, ``body.1``…"""
+    """The names of a network's residual blocks, in order, but for what it ``adds``: ``body.0``, ``body.1``…"""
     blocks = (name for name, module in net.named_modules() if isinstance(module, ResidualBlock))
     return [name for name in blocks if name.partition(".")[0] not in net.adds]
 

@@ -14,13 +14,15 @@ from carcli.errors import WeightsError
 from carcli.images import codec, metrics
 from carcli.images.codec import Picture
 from carcli.images.tag import Tag, parse
+from carcli.models.base import Pair
 from carcli.models.cascade import cascade
-from carcli.models.registry import Pair, build
+from carcli.models.registry import build
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale import tiling
 from carcli.rescale.refine import Refinement, refine
-from carcli.rescale.rescaler import load
-from carcli.weights.choose import choose, family_of
+from carcli.rescale.rescaler import Rescaler, load
+from carcli.weights.checkpoint import Description
+from carcli.weights.choose import Choice, choose, family_of
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -73,6 +75,40 @@ def test_what_tiling_needs_to_know(eight):
     first, last = eight.up.steps
     assert (first.scale, last.scale) == (4, 2)
     assert first.halo < eight.up.halo <= first.halo + last.halo
+
+
+def test_the_smallest_image_it_takes_leaves_every_step_enough():
+    """The authors' downscaler mirrors 16 pixels: the second of two at x4 sees a quarter of what the first one does."""
+    four = build("edsr", 4, {"down": {"features": 4, "blocks": 1}, "up": {"features": 4, "blocks": 1}})
+    sixteen = cascade([four, four]).down
+    assert (sixteen.multiple_of, sixteen.minimum) == (32, 64)
+    assert sixteen(torch.rand(1, 3, 64, 64)).shape == (1, 3, 4, 4)
+
+
+def test_a_small_image_is_refined_through_such_a_cascade():
+    four = build("edsr", 4, {"down": {"features": 4, "blocks": 1}, "up": {"features": 4, "blocks": 1}})
+    pair = Rescaler(Choice(Description("four", "edsr", 16), None, ""), cascade([four, four]), CPU)
+    image = noise(20, 20)
+    found = refine(pair, image, pair.down(image), Refinement(2, "hcd"))
+    assert found.after <= found.before
+
+
+def test_steps_that_need_sizes_of_their_own_upwards():
+    """What the second step must have a multiple of, the first one brings already, or in part."""
+    pair = cascade([small(2), build("edsr", 2, SMALL | {"down": {"net": "base", "features": 8, "blocks": 1}})])
+    first, second = pair.up.steps
+    first.multiple_of, second.multiple_of, second.minimum = 3, 4, 9
+    up = cascade([Pair(pair.down.steps[0], second), Pair(pair.down.steps[1], first)]).up
+    assert (up.multiple_of, up.minimum) == (6, 5)
+
+
+def test_what_one_step_cannot_do_the_cascade_cannot(eight):
+    two, four = small(2), small(4)
+    assert cascade([two, four]).up.differentiable
+    four.up.halo, four.up.differentiable = None, False
+    both = cascade([two, four])
+    assert (both.up.halo, both.up.differentiable) == (None, False)
+    assert both.down.halo == eight.down.halo
 
 
 def test_a_pair_applied_twice_is_held_once():

@@ -164,7 +164,7 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path, content):
     [
         ("nonsense", 4, {}, "unknown family"),
         ("edsr", 4, {"up": {"width": 3}}, "unknown architecture argument 'width'"),
-        ("edsr", 4, {"down": {"net": "other"}}, "unknown resampler network"),
+        ("edsr", 4, {"down": {"net": "other"}}, "unknown downscaler of family edsr 'other'"),
         ("edsr", 3, {}, "scales 2 and 4"),
     ],
 )

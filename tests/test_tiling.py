@@ -9,6 +9,7 @@ from conftest import noise, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carcli.models.base import Network
 from carcli.models.registry import build
 from carcli.rescale import tiling
 
@@ -95,11 +96,8 @@ def test_a_halo_one_pixel_short_would_show():
     network = seeded(build("edsr", 2, SMALL["edsr"])[1], 0.6)
     image = noise(64, 64)
     expected = whole(network, image, False)
-    type(network).halo, kept = 1, type(network).halo
-    try:
-        got = tiling.run(network, image, down=False, device=CPU, tile=16)
-    finally:
-        type(network).halo = kept
+    network.halo = 1
+    got = tiling.run(network, image, down=False, device=CPU, tile=16)
     assert not np.array_equal(got, expected)
 
 
@@ -133,14 +131,14 @@ def test_only_tiles_are_ever_shown_to_the_network():
     network = pair("edsr", 2)[1]
     seen = []
 
-    class Spy(torch.nn.Module):
-        scale, multiple_of, minimum, halo, tile = network.scale, 1, 1, network.halo, 16
+    class Spy(Network):
+        halo, tile = network.halo, 16
 
         def forward(self, x):
             seen.append(x.shape)
             return network(x)
 
-    tiling.run(Spy(), noise(100, 90), down=False, device=CPU)
+    tiling.run(Spy(network.scale), noise(100, 90), down=False, device=CPU)
     assert len(seen) == 7 * 6
     assert max(max(s[2:]) for s in seen) <= 16 + 2 * network.halo
 

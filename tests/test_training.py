@@ -17,7 +17,7 @@ from PIL import Image
 
 from carcli.errors import UsageError, WeightsError
 from carcli.models.registry import build
-from carcli.models.resampler_net import ResamplerHeads
+from carcli.models.resampler_heads import ResamplerHeads, offset_distance, offset_regularisers, partial_tv
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.rescaler import load
 from carcli.training import data, losses, recipe
@@ -61,12 +61,12 @@ def equal(a, b) -> bool:
 def test_offset_distance_is_equation_9():
     h, v = torch.zeros(1, 9, 1, 2), torch.zeros(1, 9, 1, 2)
     h[0, 0, 0, 0], v[0, 0, 0, 0] = 0.3, 0.4  # length 0.5 at the corner tap, sqrt(2) from the centre
-    assert float(losses.offset_distance(h, v)) == pytest.approx(0.5 * math.sqrt(2) / 3 / 2, abs=1e-3)
+    assert float(offset_distance(h, v)) == pytest.approx(0.5 * math.sqrt(2) / 3 / 2, abs=1e-3)
 
 
 def test_offset_distance_has_a_finite_slope_at_zero():
     h = torch.zeros(1, 9, 2, 2, requires_grad=True)
-    losses.offset_distance(h, torch.zeros(1, 9, 2, 2)).backward()
+    offset_distance(h, torch.zeros(1, 9, 2, 2)).backward()
     assert bool(h.grad.isfinite().all())
 
 
@@ -75,13 +75,13 @@ def test_partial_tv_is_equation_10():
     v = torch.tensor([[[[0.0, 0.3], [0.0, 0.0]]]])
     h = torch.tensor([[[[0.0, 0.0], [0.2, 0.0]]]])
     expected = (0.3 * 0.5 + 0.2 * 0.5) / 4  # vertical offsets along rows, horizontal ones along columns
-    assert float(losses.partial_tv(kernels, h, v)) == pytest.approx(expected)
-    assert float(losses.partial_tv(kernels, v, h)) == pytest.approx((0.2 + 0.3) * 0.5 / 4 - 0.0)
+    assert float(partial_tv(kernels, h, v)) == pytest.approx(expected)
+    assert float(partial_tv(kernels, v, h)) == pytest.approx((0.2 + 0.3) * 0.5 / 4 - 0.0)
 
 
 def test_regularisers_take_raw_heads():
     heads = ResamplerHeads(*(torch.randn(1, 49, 3, 3) for _ in range(3)))
-    assert all(float(x) > 0 for x in losses.offset_regularisers(heads, 2, "residual"))
+    assert all(float(x) > 0 for x in offset_regularisers(heads, 2, "residual"))
 
 
 def test_out_of_range_is_the_mean_excess():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from carcli.errors import UsageError
 from carcli.images.codec import Pixels
 from carcli.images.metrics import luma
-from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
+from carcli.models.resampler_net import ContentAdaptiveResampler
 from carcli.ops.quantise import to_tensor
 from carcli.ops.resample.definition import apply_heads
 from carcli.rescale.rescaler import Rescaler
@@ -48,7 +47,7 @@ def _heads(rescaler: Rescaler, hr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if not isinstance(down, ContentAdaptiveResampler):
         raise UsageError(f"{rescaler.id} has no resampling kernels: name a checkpoint of family edsr")
     with torch.no_grad():
-        heads = cast(ResamplerHeads, down.net(hr))
+        heads = down.net(hr)
         raw = heads.kernels.float(), heads.offsets_h.float(), heads.offsets_v.float()
         return apply_heads(*raw, rescaler.scale, down.net.heads)
 
@@ -63,7 +62,7 @@ def draw_offsets(rescaler: Rescaler, hr: Pixels, region: tuple[int, int, int, in
     Raises ``UsageError`` where the model has no kernels or the region lies outside.
     """
     scale = rescaler.scale
-    step = cast(int, rescaler.networks.down.multiple_of)
+    step = rescaler.networks.down.multiple_of
     height, width = (n // step * step for n in hr.shape[:2])
     hr = hr[:height, :width]
     h, w = height // scale, width // scale

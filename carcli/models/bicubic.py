@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from carcli.models.base import Network
 from carcli.models.layers import bicubic_down, bicubic_up
+from carcli.models.registry import downscaler, upscaler
 
 
-class BicubicDown(nn.Module):
+@downscaler("bicubic", family="bicubic", up="bicubic")
+@downscaler("bicubic", family="edsr")  # plain super-resolution
+class BicubicDown(Network):
     """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), not clamped."""
 
-    minimum = 1
-
     def __init__(self, scale: int) -> None:
-        super().__init__()
-        self.scale = self.multiple_of = scale
+        super().__init__(scale)
+        self.multiple_of = scale
         self.halo = 3 * scale  # the kernel is two LR pixels wide each way
         self.tile = max(8, min(512, 2048 // scale))
 
@@ -22,16 +24,14 @@ class BicubicDown(nn.Module):
         return bicubic_down(hr, self.scale)
 
 
-class BicubicUp(nn.Module):
+@upscaler("bicubic")
+class BicubicUp(Network):
     """LR (B, 3, h, w) in [0, 1] → SR (B, 3, s·h, s·w), not clamped."""
 
-    multiple_of = 1
-    minimum = 1
     halo = 3
 
     def __init__(self, scale: int) -> None:
-        super().__init__()
-        self.scale = scale
+        super().__init__(scale)
         self.tile = max(8, min(512, 2048 // scale))
 
     def forward(self, lr: Tensor) -> Tensor:

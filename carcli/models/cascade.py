@@ -8,42 +8,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from fractions import Fraction
 
 from torch import Tensor, nn
 
-from carcli.models.registry import Network, Pair
+from carcli.models.base import Network, Pair
 
 
-class Cascade(nn.Module):
+class Cascade(Network):
     """Halves of pairs, in the order in which they work; shared where one is there several times.
 
-    ``multiple_of``, ``halo`` and ``minimum`` are in pixels of the first network's input.
+    ``multiple_of``, ``minimum`` and ``halo`` are in pixels of the first network's input.
     """
 
-    def __init__(self, steps: Sequence[nn.Module], down: bool) -> None:
-        super().__init__()
+    def __init__(self, steps: Sequence[Network], down: bool) -> None:
+        super().__init__(math.prod(step.scale for step in steps))
         self.networks = nn.ModuleList(dict.fromkeys(steps))
-        self._order = [list(self.networks).index(step) for step in steps]
-        nets = self.steps
-        self.scale = math.prod(net.scale for net in nets)
-        reach, at, multiple = 0.0, 1.0, 1
-        for net in nets:
-            reach += net.halo * at
-            grown = 1 if down else round(1 / at)
-            multiple = math.lcm(multiple, max(1, round(at)) * net.multiple_of // math.gcd(net.multiple_of, grown))
-            at = at * net.scale if down else at / net.scale
-        self.multiple_of = multiple
-        self.halo = math.ceil(math.ceil(reach) / multiple) * multiple
-        self.channels_in: int = getattr(nets[0], "channels_in", 3)
-        self.channels_out: int = getattr(nets[-1], "channels_out", 3)
-        self.minimum = max(net.minimum for net in nets)
-        self.tile = max(1, min(net.tile for net in nets) * nets[0].scale // self.scale)
+        self._steps = tuple(steps)
+        pixel = Fraction(1)  # of a step's input, in the first one's
+        halo: Fraction | None = Fraction(0)
+        multiple = minimum = 1
+        for step in steps:
+            multiple = math.lcm(multiple, (pixel * step.multiple_of).numerator)
+            minimum = max(minimum, math.ceil(pixel * step.minimum))
+            halo = None if halo is None or step.halo is None else halo + pixel * step.halo
+            pixel = pixel * step.scale if down else pixel / step.scale
+        self.multiple_of, self.minimum = multiple, minimum
+        self.halo = None if halo is None else math.ceil(halo / multiple) * multiple
+        self.tile = max(1, min(step.tile for step in steps) * steps[0].scale // self.scale)
+        self.channels_in, self.channels_out = steps[0].channels_in, steps[-1].channels_out
+        self.differentiable = all(step.differentiable for step in steps)
 
     @property
-    def steps(self) -> list[Network]:
-        """The networks, as often as they work."""
-        return [cast(Network, self.networks[i]) for i in self._order]
+    def steps(self) -> Sequence[Network]:
+        return self._steps
 
     def forward(self, image: Tensor) -> Tensor:
         for step in self.steps:

@@ -9,20 +9,25 @@ to the bicubic enlargement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from carcli.models.base import Network
 from carcli.models.layers import MeanShift, ResidualBlock, autocast_like, bicubic_up, start_at_zero, start_small
+from carcli.models.registry import upscaler
 
 
 @dataclass(frozen=True)
 class EdsrConfig:
+    """The size of an EDSR; the defaults are the CAR authors'."""
+
     scale: int  # 2 or 4 (any for the direct tail)
     features: int = 256
     blocks: int = 32
-    res_scale: float = 0.1
+    res_scale: float = 0.1  # of what a block adds
+    # doublings with convolutions between, or one pixel shuffle that is added to bicubic
     tail: Literal["progressive", "direct"] = "progressive"
     fine_features: int = 32  # of the blocks at twice the LR's resolution (direct tail)
     fine_blocks: int = 0
@@ -47,21 +52,22 @@ class FineDecoder(nn.Module):
         start_at_zero(self.tail, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.shuffle(self.tail(self.body(self.grow(self.head(x))))))
+        added: Tensor = self.shuffle(self.tail(self.body(self.grow(self.head(x)))))
+        return added
 
 
-class Edsr(nn.Module):
+@upscaler("edsr", config=EdsrConfig)
+class Edsr(Network):
     """LR (B, 3, h, w) in [0, 1] → SR (B, 3, s·h, s·w), not clamped."""
 
-    multiple_of = 1
-    minimum = 1  # pixels a side
-    adds = ("fine",)  # parts that change nothing until they are trained
+    adds = ("fine",)
 
     def __init__(self, config: EdsrConfig) -> None:
-        super().__init__()
+        super().__init__(config.scale)
         f, s = config.features, config.scale
         self.config = config
-        self.scale = s
+        self.halo = self._halo()
+        self.tile = 96 if config.tail == "progressive" else 512
         self.sub_mean = MeanShift(-1)
         self.add_mean = MeanShift(+1)
         self.head = nn.Sequential(nn.Conv2d(3, f, 3, padding=1))
@@ -80,30 +86,25 @@ class Edsr(nn.Module):
                 steps += [nn.Conv2d(f, 4 * f, 3, padding=1), nn.PixelShuffle(2)]
             self.tail = nn.Sequential(nn.Sequential(*steps), nn.Conv2d(f, 3, 3, padding=1))
         else:
-            self.tail = nn.Sequential(nn.Conv2d(f, 3 * s * s, 3, padding=1), nn.PixelShuffle(s))
+            last = nn.Conv2d(f, 3 * s * s, 3, padding=1)
+            self.tail = nn.Sequential(last, nn.PixelShuffle(s))
             start_small(self.body)
             with torch.no_grad():
-                cast(nn.Conv2d, self.tail[0]).weight.mul_(0.1)
+                last.weight.mul_(0.1)
 
-    @property
-    def halo(self) -> int:
+    def _halo(self) -> int:
         """LR pixels around a tile that its SR depends on."""
         convolutions = 1 + 2 * self.config.blocks + 1
         fine = 1 + -(-(1 + 2 * self.config.fine_blocks) // 2) if self.config.fine_blocks else 0
         return convolutions + max(fine, 3)  # the tail (its second step and last convolution need less than 2), or one and bicubic
-
-    @property
-    def tile(self) -> int:
-        """LR pixels a side of the default tile: activations stay within a few hundred MB."""
-        return 96 if self.config.tail == "progressive" else 512
 
     def forward(self, lr: Tensor) -> Tensor:
         with torch.autocast(lr.device.type, enabled=False):  # half precision would blur single LR levels
             x = self.head(self.sub_mean(lr.float()))
         x = autocast_like(x)
         x = x + self.body(x)
-        sr = cast(Tensor, self.tail(x))
-        if self.config.tail == "progressive":
-            return cast(Tensor, self.add_mean(sr))
-        sr = bicubic_up(lr, self.scale) + sr.float()
-        return sr if self.fine is None else sr + cast(Tensor, self.fine(x)).float()
+        sr: Tensor = self.tail(x)
+        sr = self.add_mean(sr) if self.config.tail == "progressive" else bicubic_up(lr, self.scale) + sr.float()
+        if self.fine is not None:
+            sr = sr + self.fine(x).float()
+        return sr

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
+
+from carcli.models.base import Network
+from carcli.models.registry import downscaler, upscaler
 
 
 def _resize(image: Tensor, width: int, height: int) -> Tensor:
@@ -14,32 +17,27 @@ def _resize(image: Tensor, width: int, height: int) -> Tensor:
     return torch.from_numpy(np.stack(resized)).view(*image.shape[:2], height, width).to(image.device)
 
 
-class LanczosDown(nn.Module):
+@downscaler("lanczos", family="lanczos", up="lanczos")
+class LanczosDown(Network):
     """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), not clamped."""
 
-    minimum = 1
-    tile = 512
+    differentiable = False  # Pillow computes it
 
     def __init__(self, scale: int) -> None:
-        super().__init__()
-        self.scale = self.multiple_of = scale
+        super().__init__(scale)
+        self.multiple_of = scale
         self.halo = 4 * scale  # the kernel is three LR pixels wide each way
 
     def forward(self, hr: Tensor) -> Tensor:
         return _resize(hr, hr.shape[3] // self.scale, hr.shape[2] // self.scale)
 
 
-class LanczosUp(nn.Module):
+@upscaler("lanczos")
+class LanczosUp(Network):
     """LR (B, 3, h, w) in [0, 1] → SR (B, 3, s·h, s·w), not clamped."""
 
-    multiple_of = 1
-    minimum = 1
-    tile = 512
     halo = 4
-
-    def __init__(self, scale: int) -> None:
-        super().__init__()
-        self.scale = scale
+    differentiable = False
 
     def forward(self, lr: Tensor) -> Tensor:
         return _resize(lr, lr.shape[3] * self.scale, lr.shape[2] * self.scale)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,9 +14,10 @@ class MeanShift(nn.Conv2d):
 
     def __init__(self, sign: int) -> None:
         super().__init__(3, 3, 1)
+        assert self.bias is not None
         with torch.no_grad():
             self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
-            cast(Tensor, self.bias).copy_(sign * torch.tensor(RGB_MEAN))
+            self.bias.copy_(sign * torch.tensor(RGB_MEAN))
         self.requires_grad_(False)
 
 
@@ -34,11 +33,19 @@ class ResidualBlock(nn.Module):
         )
         self.res_scale = res_scale
 
+    @property
+    def convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The one whose channels the ReLU lets through or silences, and the one they go into."""
+        first, _, last = self.body
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        return first, last
+
     def forward(self, x: Tensor) -> Tensor:
-        change = self.body(x)
+        change: Tensor = self.body(x)
         if self.res_scale != 1:
             change = change * self.res_scale
-        return cast(Tensor, change.add_(x))
+        return change.add_(x)
 
 
 def autocast_like(x: Tensor) -> Tensor:
@@ -52,14 +59,15 @@ def start_small(blocks: nn.Module, factor: float = 0.1) -> None:
     with torch.no_grad():
         for block in blocks.modules():
             if isinstance(block, ResidualBlock):
-                cast(nn.Conv2d, block.body[2]).weight.mul_(factor)
+                block.convolutions[1].weight.mul_(factor)
 
 
 def start_at_zero(tail: nn.Conv2d, factor: float = 0.1) -> None:
     """A residual that begins small, or as nothing: a fresh encoder's LR is close to what it adds to."""
     with torch.no_grad():
         tail.weight.mul_(factor)
-        cast(Tensor, tail.bias).zero_()
+        if tail.bias is not None:
+            tail.bias.zero_()
 
 
 def bicubic_down(hr: Tensor, scale: int) -> Tensor:

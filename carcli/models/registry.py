@@ -1,138 +1,126 @@
 """From a family's name and a checkpoint's architecture arguments to its pair of networks.
 
-What tiling and batching need to know of a network it says itself, as attributes of the module:
-``scale``; ``multiple_of`` and ``minimum``, the sizes it takes, in its own input's pixels;
-``halo``, the input pixels around a tile that the tile's result depends on; ``tile``, the side
-of the default tile in LR pixels; ``channels_in`` and ``channels_out`` where they are not 3.
+A network registers itself, where it is defined, under the name that ``net`` gives it in
+``down = { net = "base", … }`` and ``up = { net = "edsr", … }``. Every module of this package is
+looked through, so that a new network is a new file here and nothing else.
+
+A *family* is what its downscalers have in common; one of them is meant where ``net`` is not given:
+
+* ``edsr``: content adaptive resamplers, with EDSR (CAR, arXiv 1907.12904)
+* ``tad``: task-aware downscaling, a learned residual on the bicubic LR, restored by EDSR's body
+  (TAD/TAU, ECCV 2018)
+* ``bicubic`` and ``lanczos``: the classical baselines, without weights
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
-from torch import Tensor, nn
-
+import carcli.models
 from carcli.errors import WeightsError
-from carcli.models.bicubic import BicubicDown, BicubicUp
-from carcli.models.edsr import Edsr, EdsrConfig
-from carcli.models.lanczos import LanczosDown, LanczosUp
-from carcli.models.resampler_net import (
-    BaseResamplerConfig,
-    BaseResamplerNet,
-    ContentAdaptiveResampler,
-    ResamplerConfig,
-    ResamplerNet,
-)
-from carcli.models.residual_resampler import ResidualResampler, ResidualResamplerConfig
-from carcli.models.tad import GreyConfig, GreyDecoder, GreyEncoder, PaperConfig, PaperEncoder, TadConfig, TadEncoder
+from carcli.models.base import Network, Pair
 
-Architecture = Mapping[str, Any]
-Config = TypeVar("Config")
-Kinds = Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Any]]]  # what ``net`` may be: network and its config
+Architecture = Mapping[str, Any]  # arguments of one half, as in a recipe: {"net": "base", "features": 64}
+Builder = TypeVar("Builder", bound=Callable[..., Network])
 
-RESAMPLERS: Kinds = {
-    "paper": (ResamplerNet, ResamplerConfig),
-    "base": (BaseResamplerNet, BaseResamplerConfig),
-    "residual": (ResidualResampler, ResidualResamplerConfig),
-}
-ENCODERS: Kinds = {
-    "base": (TadEncoder, TadConfig),
-    "paper": (PaperEncoder, PaperConfig),
-    "grey": (GreyEncoder, GreyConfig),
-}
+EDSR = "edsr"  # the upscaler where nothing is said
 
 
-class Network(Protocol):
-    """What every half of a pair offers."""
+@dataclass(frozen=True)
+class Kind:
+    """A registered network."""
 
-    scale: int
-    multiple_of: int
-    minimum: int
+    make: Callable[..., Network]
+    config: type[Any] | None  # the dataclass of its arguments; None: it takes the scale alone
+    up: str = EDSR  # of a downscaler: the upscaler where nothing is said
 
-    @property
-    def halo(self) -> int: ...
-
-    @property
-    def tile(self) -> int: ...
-
-    def __call__(self, image: Tensor) -> Tensor: ...
-
-
-class Pair(NamedTuple):
-    """A downscaler and the upscaler that was trained with it."""
-
-    down: nn.Module
-    up: nn.Module
+    def build(self, arguments: Architecture, scale: int) -> Network:
+        """Raises ``WeightsError`` that names an argument that it does not know."""
+        known = {field.name for field in fields(self.config)} if self.config else {"scale"}
+        unknown = sorted(arguments.keys() - known)
+        if unknown:
+            raise WeightsError(f"unknown architecture argument {unknown[0]!r} (known: {', '.join(sorted(known))})")
+        return self.make(self.config(scale=scale, **arguments) if self.config else scale)
 
 
-def configure(config: Callable[..., Config], arguments: Architecture, scale: int) -> Config:
-    """A config dataclass from a checkpoint's arguments; an unknown one is an error that names it."""
-    known = {field.name for field in fields(cast(Any, config))}
-    unknown = sorted(set(arguments) - known)
-    if unknown:
-        raise WeightsError(f"unknown architecture argument {unknown[0]!r} (known: {', '.join(sorted(known))})")
-    return config(scale=scale, **arguments)
+DOWNSCALERS: dict[str, dict[str, Kind]] = {}  # by family and name
+UPSCALERS: dict[str, Kind] = {}  # by name
+DEFAULTS: dict[str, str] = {}  # by family: its downscaler where nothing is said
 
 
-def _upscaler(scale: int, architecture: Architecture) -> nn.Module:
-    arguments = dict(architecture.get("up", {}))
-    if arguments == {"net": "bicubic"}:
-        return BicubicUp(scale)
-    return Edsr(configure(EdsrConfig, arguments, scale))
+def downscaler(
+    name: str, *, family: str, config: type[Any] | None = None, up: str = EDSR, default: bool = False
+) -> Callable[[Builder], Builder]:
+    """Registers a downscaler of a family: a class, or a function, that takes its ``config``.
+
+    Parameters: ``config``, a dataclass with a field ``scale`` (without one the network takes the
+    scale alone); ``up``, the upscaler that it is paired with where nothing is said; ``default``,
+    whether it is the one meant where the family is named alone, as a family's only one is.
+    Raises ``ValueError`` for a name that is taken.
+    """
+
+    def register(make: Builder) -> Builder:
+        known = DOWNSCALERS.setdefault(family, {})
+        if name in known:
+            raise ValueError(f"family {family} has two downscalers {name!r}")
+        known[name] = Kind(make, config, up)
+        if default or family not in DEFAULTS:
+            DEFAULTS[family] = name
+        return make
+
+    return register
 
 
-def _downscaler(what: str, kinds: Kinds, default: str, scale: int, architecture: Architecture) -> nn.Module:
-    """The network that ``net`` names, one of ``kinds``."""
-    arguments = dict(architecture.get("down", {}))
-    kind = arguments.pop("net", default)
-    if kind not in kinds:
-        raise WeightsError(f"unknown {what} {kind!r} (known: {', '.join(sorted(kinds))})")
-    network, config = kinds[kind]
-    return network(configure(config, arguments, scale))
+def upscaler(name: str, *, config: type[Any] | None = None) -> Callable[[Builder], Builder]:
+    """Registers an upscaler, for any family, as ``downscaler`` does."""
+
+    def register(make: Builder) -> Builder:
+        if name in UPSCALERS:
+            raise ValueError(f"two upscalers are called {name!r}")
+        UPSCALERS[name] = Kind(make, config)
+        return make
+
+    return register
 
 
-def _edsr(scale: int, architecture: Architecture) -> Pair:
-    if dict(architecture.get("down", {})) == {"net": "bicubic"}:  # plain super-resolution
-        return Pair(BicubicDown(scale), _upscaler(scale, architecture))
-    net = _downscaler("resampler network", RESAMPLERS, "paper", scale, architecture)
-    if isinstance(net, ResamplerNet | BaseResamplerNet):
-        return Pair(ContentAdaptiveResampler(net), _upscaler(scale, architecture))
-    return Pair(net, _upscaler(scale, architecture))
+def _look_through() -> None:
+    """Import every network there is, so that it registers itself."""
+    for module in pkgutil.iter_modules(carcli.models.__path__, "carcli.models."):
+        importlib.import_module(module.name)
 
 
-def _tad(scale: int, architecture: Architecture) -> Pair:
-    down = _downscaler("encoder", ENCODERS, "base", scale, architecture)
-    if isinstance(down, GreyEncoder):
-        return Pair(down, GreyDecoder(configure(GreyConfig, architecture.get("up", {}), scale)))
-    return Pair(down, _upscaler(scale, architecture))
+def _named(kinds: Mapping[str, Kind], arguments: Architecture, default: str, what: str) -> tuple[Kind, Architecture]:
+    """The kind that ``net`` names, and the other arguments."""
+    rest = dict(arguments)
+    name = rest.pop("net", default)
+    if name not in kinds:
+        raise WeightsError(f"unknown {what} {name!r} (known: {', '.join(sorted(kinds))})")
+    return kinds[name], rest
 
 
-def _bicubic(scale: int, architecture: Architecture) -> Pair:
-    return Pair(BicubicDown(scale), BicubicUp(scale))
-
-
-def _lanczos(scale: int, architecture: Architecture) -> Pair:
-    return Pair(LanczosDown(scale), LanczosUp(scale))
-
-
-BUILDERS: dict[str, Callable[[int, Architecture], Pair]] = {
-    "edsr": _edsr,
-    "tad": _tad,
-    "bicubic": _bicubic,
-    "lanczos": _lanczos,
-}
-
-
-def build(family: str, scale: int, architecture: Architecture) -> Pair:
+def build(family: str, scale: int, architecture: Mapping[str, Architecture]) -> Pair:
     """The networks of a checkpoint, with fresh weights.
 
-    Raises ``WeightsError`` for an unknown family or architecture argument.
+    ``architecture`` holds the arguments of ``down`` and ``up``. Raises ``WeightsError`` for an
+    unknown family, network or argument, and for halves that do not fit together.
     """
-    if family not in BUILDERS:
-        raise WeightsError(f"unknown family {family!r} (known: {', '.join(BUILDERS)})")
+    _look_through()
+    if family not in DOWNSCALERS:
+        raise WeightsError(f"unknown family {family!r} (known: {', '.join(sorted(DOWNSCALERS))})")
+    given = architecture.get("down", {})
     try:
-        return BUILDERS[family](scale, architecture)
+        down, down_arguments = _named(DOWNSCALERS[family], given, DEFAULTS[family], f"downscaler of family {family}")
+        up, up_arguments = _named(UPSCALERS, architecture.get("up", {}), down.up, "upscaler")
+        pair = Pair(down.build(down_arguments, scale), up.build(up_arguments, scale))
     except (ValueError, TypeError) as error:
         raise WeightsError(f"architecture of family {family} at scale {scale}: {error}") from error
+    if pair.down.channels_out != pair.up.channels_in:
+        raise WeightsError(
+            f"architecture of family {family}: the LR image has {pair.down.channels_out} channels where it is made, "
+            f"and {pair.up.channels_in} where it is restored"
+        )
+    return pair

@@ -8,33 +8,48 @@ either with the resampling itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from carcli.models.layers import MeanShift, ResidualBlock, start_small
+from carcli.models.base import Network
+from carcli.models.layers import MeanShift, ResidualBlock, start_at_zero, start_small
+from carcli.models.registry import downscaler
+from carcli.models.resampler_heads import ResamplerHeads, offset_regularisers
 from carcli.ops.resample.definition import Heads, resample
 
 
-class ResamplerHeads(NamedTuple):
-    """Raw network outputs, each (B, k², h, w): kernel scores, and offsets before tanh."""
+class HeadsNet(nn.Module):
+    """HR (B, 3, H, W) in [0, 1] → raw heads (B, k², H / s, W / s) with k = 3s + 1.
 
-    kernels: Tensor
-    offsets_h: Tensor
-    offsets_v: Tensor
+    ``multiple_of`` and the rest are as a ``Network``'s.
+    """
+
+    heads: Heads  # how kernels and offsets are made of them
+    multiple_of: int
+    minimum: int
+    halo: int
+    tile: int
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.kernel_size = 3 * scale + 1
+
+    if TYPE_CHECKING:
+
+        def __call__(self, hr: Tensor, /) -> ResamplerHeads: ...
 
 
 @dataclass(frozen=True)
 class ResamplerConfig:
+    """The size of the authors' network; the defaults are theirs."""
+
     scale: int  # 2 or 4
     features: int = 128  # of the blocks; half of it at HR, twice of it in the trunks
     blocks: int = 5
-
-    @property
-    def kernel_size(self) -> int:
-        return 3 * self.scale + 1
 
 
 def _conv(inputs: int, outputs: int, size: int = 3) -> list[nn.Module]:
@@ -47,7 +62,8 @@ class _Block(nn.Module):
         self.transform = nn.Sequential(*_conv(features, features), nn.LeakyReLU(0.2), *_conv(features, features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, x + self.transform(x))
+        change: Tensor = self.transform(x)
+        return x + change
 
 
 class _Downsample(nn.Module):
@@ -56,7 +72,8 @@ class _Downsample(nn.Module):
         self.downsample = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.downsample(x))
+        smaller: Tensor = self.downsample(x)
+        return smaller
 
 
 class _Upsample(nn.Module):
@@ -65,11 +82,12 @@ class _Upsample(nn.Module):
         self.upsample = nn.Sequential(nn.Conv2d(features, features * factor**2, 1), nn.PixelShuffle(factor))
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.upsample(x))
+        larger: Tensor = self.upsample(x)
+        return larger
 
 
-class ResamplerNet(nn.Module):
-    """HR (B, 3, H, W) in [0, 1] → heads at (H / s, W / s); H and W multiples of 8, at least 16."""
+class ResamplerNet(HeadsNet):
+    """``clamp`` heads; H and W multiples of 8, at least 16."""
 
     heads: Heads = "clamp"
     multiple_of = 8
@@ -77,11 +95,13 @@ class ResamplerNet(nn.Module):
     tile = 128
 
     def __init__(self, config: ResamplerConfig) -> None:
-        super().__init__()
         if config.scale not in (2, 4):
             raise ValueError(f"ResamplerNet exists for scales 2 and 4, not {config.scale}")
-        f, wide, taps = config.features, 2 * config.features, config.kernel_size**2
+        super().__init__(config.scale)
+        f, wide, taps = config.features, 2 * config.features, self.kernel_size**2
         self.config = config
+        # HR pixels: 5x5 at 1, the blocks at 1/4, three convolutions at 1/8, three at 1/s
+        self.halo = 2 + 8 * config.blocks + 3 * 8 + 3 * config.scale + 8
         self.sub_mean = MeanShift(-1)
         self.ds_1 = nn.Sequential(*_conv(3, f // 2, 5), nn.LeakyReLU(0.2))
         self.ds_2 = _Downsample(f // 2, f)
@@ -104,11 +124,6 @@ class ResamplerNet(nn.Module):
     def _head(self, features: int, taps: int) -> nn.Sequential:
         return nn.Sequential(*_conv(features, features), nn.ReLU(), *_conv(features, taps))
 
-    @property
-    def halo(self) -> int:
-        """HR pixels: 5x5 at 1, the blocks at 1/4, three convolutions at 1/8, three at 1/s."""
-        return 2 + 8 * self.config.blocks + 3 * 8 + 3 * self.config.scale + 8
-
     def forward(self, hr: Tensor) -> ResamplerHeads:
         x = self.ds_4(self.ds_2(self.ds_1(self.sub_mean(hr))))
         x = self.ds_8(x + self.res_4(x))
@@ -119,63 +134,73 @@ class ResamplerNet(nn.Module):
 
 @dataclass(frozen=True)
 class BaseResamplerConfig:
+    """The size of the network for laptops."""
+
     scale: int
-    features: int = 64
+    features: int = 64  # of the blocks at LR resolution
     blocks: int = 6
 
-    @property
-    def kernel_size(self) -> int:
-        return 3 * self.scale + 1
 
-
-class BaseResamplerNet(nn.Module):
-    """HR (B, 3, s·h, s·w) in [0, 1] → ``residual`` heads at (h, w)."""
+class BaseResamplerNet(HeadsNet):
+    """``residual`` heads; H and W multiples of s."""
 
     heads: Heads = "residual"
     minimum = 1
 
     def __init__(self, config: BaseResamplerConfig) -> None:
-        super().__init__()
-        f, taps = config.features, config.kernel_size**2
+        super().__init__(config.scale)
+        f, taps = config.features, self.kernel_size**2
         self.config = config
         self.multiple_of = config.scale
+        self.halo = (2 + 2 * config.blocks) * config.scale  # every convolution reaches one LR pixel
         self.tile = 384 if taps < 100 else 256  # LR pixels a side: three maps of all taps are what is large
         self.unshuffle = nn.PixelUnshuffle(config.scale)
         self.head = nn.Conv2d(3 * config.scale**2, f, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
         self.taps = nn.Conv2d(f, 3 * taps, 3, padding=1)
         start_small(self.body)
-        with torch.no_grad():
-            self.taps.weight.mul_(0.1)
-            cast(Tensor, self.taps.bias).zero_()
-
-    @property
-    def halo(self) -> int:
-        """HR pixels: every convolution reaches one LR pixel."""
-        return (2 + 2 * self.config.blocks) * self.config.scale
+        start_at_zero(self.taps)
 
     def forward(self, hr: Tensor) -> ResamplerHeads:
         x = self.head(self.unshuffle(hr - 0.5))
         return ResamplerHeads(*self.taps(x + self.body(x)).chunk(3, 1))
 
 
-class ContentAdaptiveResampler(nn.Module):
+class ContentAdaptiveResampler(Network):
     """A resampler network and the resampling it steers: HR (B, 3, H, W) in [0, 1] → LR, not clamped, not rounded."""
 
-    def __init__(self, net: ResamplerNet | BaseResamplerNet) -> None:
-        super().__init__()
+    def __init__(self, net: HeadsNet) -> None:
+        super().__init__(net.scale)
         self.net = net
-        self.scale = net.config.scale
-        self.multiple_of = net.multiple_of
-        self.minimum = net.minimum
-        self.tile = net.tile  # LR pixels a side
+        self.multiple_of, self.minimum, self.tile = net.multiple_of, net.minimum, net.tile
+        reach = net.kernel_size // 2 + net.scale + 1
+        self.halo = -(-max(net.halo, reach) // net.multiple_of) * net.multiple_of
 
-    @property
-    def halo(self) -> int:
-        """HR pixels around a tile that its LR depends on, a multiple of ``multiple_of``."""
-        reach = self.net.config.kernel_size // 2 + self.scale + 1
-        return -(-max(self.net.halo, reach) // self.multiple_of) * self.multiple_of
+    def _resampled(self, hr: Tensor, heads: ResamplerHeads) -> Tensor:
+        return resample(hr, *heads, self.scale, heads=self.net.heads)
 
     def forward(self, hr: Tensor) -> Tensor:
-        heads = cast(ResamplerHeads, self.net(hr))
-        return resample(hr, heads.kernels, heads.offsets_h, heads.offsets_v, self.scale, heads=self.net.heads)
+        return self._resampled(hr, self.net(hr))
+
+    def penalised(self, hr: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+        """Its penalties are CAR's ``offset_distance`` and ``partial_tv``."""
+        distance_weight = weights.get("offset_distance", 0.0)
+        tv_weight = weights.get("partial_tv", 0.0)
+        if not (distance_weight or tv_weight):
+            return super().penalised(hr, weights)
+        heads = self.net(hr)
+        lr = self._resampled(hr, heads)
+        distance, tv = offset_regularisers(heads, self.scale, self.net.heads)
+        return lr, distance_weight * distance + tv_weight * tv
+
+
+@downscaler("paper", family="edsr", config=ResamplerConfig, default=True)
+def paper_resampler(config: ResamplerConfig) -> ContentAdaptiveResampler:
+    """The downscaler of the CAR authors."""
+    return ContentAdaptiveResampler(ResamplerNet(config))
+
+
+@downscaler("base", family="edsr", config=BaseResamplerConfig)
+def base_resampler(config: BaseResamplerConfig) -> ContentAdaptiveResampler:
+    """The same idea for laptops."""
+    return ContentAdaptiveResampler(BaseResamplerNet(config))

@@ -11,17 +11,21 @@ the resampling is two ordinary convolutions and a sum, on any device. With nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carcli.models.base import Network
 from carcli.models.layers import ResidualBlock, bicubic_down, start_at_zero, start_small
+from carcli.models.registry import downscaler
+from carcli.models.tad import TadEncoder
 
 
 @dataclass(frozen=True)
 class ResidualResamplerConfig:
+    """The size of the default downscaler."""
+
     scale: int
     features: int = 64  # of the blocks at LR resolution
     blocks: int = 6
@@ -49,21 +53,23 @@ class FineEncoder(nn.Module):
         start_at_zero(self.tail, 0)
 
     def forward(self, hr: Tensor) -> Tensor:
-        return cast(Tensor, self.tail(self.shrink(self.body(self.head(self.unshuffle(hr))))))
+        added: Tensor = self.tail(self.shrink(self.body(self.head(self.unshuffle(hr)))))
+        return added
 
 
-class ResidualResampler(nn.Module):
+@downscaler("residual", family="edsr", config=ResidualResamplerConfig)
+class ResidualResampler(Network):
     """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), not clamped."""
 
-    minimum = 1
-    tile = 384  # LR pixels a side
-    adds = ("fine", "coefficients", "basis")  # parts that change nothing until they are trained
+    tile = 384
+    adds = ("fine", "coefficients", "basis")
 
     def __init__(self, config: ResidualResamplerConfig) -> None:
-        super().__init__()
+        super().__init__(config.scale)
         f, s = config.features, config.scale
         self.config = config
-        self.scale = self.multiple_of = s
+        self.multiple_of = s
+        self.halo = self._halo()
         self.unshuffle = nn.PixelUnshuffle(s)
         self.head = nn.Conv2d(3 * s**2, f, 3, padding=1)
         self.fine = FineEncoder(s, config.fine_features, config.fine_blocks, f) if config.fine_blocks else None
@@ -75,8 +81,7 @@ class ResidualResampler(nn.Module):
         start_at_zero(self.tail)
         start_at_zero(self.coefficients, 0)
 
-    @property
-    def halo(self) -> int:
+    def _halo(self) -> int:
         """HR pixels: every convolution at LR resolution reaches s of them, those of ``fine`` s / 2."""
         config, s = self.config, self.scale
         fine = -(-(1 + 2 * config.fine_blocks) * s // 2) if config.fine_blocks else 0
@@ -102,5 +107,8 @@ class ResidualResampler(nn.Module):
         if self.fine is not None:
             x = x + self.fine(centred)
         x = x + self.body(x)
-        residual = cast(Tensor, self.tail(x)).float()
-        return bicubic_down(hr, self.scale) + self.correction(centred, self.coefficients(x)) + residual
+        residual: Tensor = self.tail(x)
+        return bicubic_down(hr, self.scale) + self.correction(centred, self.coefficients(x)) + residual.float()
+
+    def can_start_from(self, other: Network) -> bool:
+        return isinstance(other, TadEncoder | ResidualResampler)

@@ -10,33 +10,38 @@ colour: the size stays, and one channel holds what restores three.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from carcli.models.base import Network
 from carcli.models.layers import ResidualBlock, autocast_like, bicubic_down, luma, start_at_zero, start_small
+from carcli.models.registry import downscaler, upscaler
 
 
 @dataclass(frozen=True)
 class TadConfig:
+    """The size of an encoder at LR resolution."""
+
     scale: int
     features: int = 64
     blocks: int = 6
     guided: bool = True  # the bicubic LR is added; else the LR is predicted directly, as the paper's recursion does
 
 
-class TadEncoder(nn.Module):
+@downscaler("base", family="tad", config=TadConfig, default=True)
+class TadEncoder(Network):
     """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), the bicubic LR plus a learned residual, not clamped."""
 
-    minimum = 1
-    tile = 384  # LR pixels a side
+    tile = 384
 
     def __init__(self, config: TadConfig) -> None:
-        super().__init__()
+        super().__init__(config.scale)
         f = config.features
         self.config = config
-        self.scale = self.multiple_of = config.scale
+        self.multiple_of = config.scale
+        # every convolution reaches one LR pixel, bicubic two
+        self.halo = max(2 + 2 * config.blocks, 3) * config.scale
         self.unshuffle = nn.PixelUnshuffle(config.scale)
         self.head = nn.Conv2d(3 * config.scale**2, f, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
@@ -44,26 +49,24 @@ class TadEncoder(nn.Module):
         start_small(self.body)
         start_at_zero(self.tail)
 
-    @property
-    def halo(self) -> int:
-        """HR pixels: every convolution reaches one LR pixel, bicubic reaches two."""
-        return max(2 + 2 * self.config.blocks, 3) * self.scale
-
     def forward(self, hr: Tensor) -> Tensor:
         x = self.head(self.unshuffle(hr - 0.5))
-        residual = cast(Tensor, self.tail(x + self.body(x))).float()
-        return residual + (bicubic_down(hr, self.scale) if self.config.guided else 0.5)
+        residual: Tensor = self.tail(x + self.body(x))
+        return residual.float() + (bicubic_down(hr, self.scale) if self.config.guided else 0.5)
 
 
 @dataclass(frozen=True)
 class PaperConfig:
+    """The size of the paper's x2 encoder; the defaults are the paper's."""
+
     scale: int
     features: int = 64
     blocks: int = 3
     guided: bool = True
 
 
-class PaperEncoder(nn.Module):
+@downscaler("paper", family="tad", config=PaperConfig)
+class PaperEncoder(Network):
     """The paper's x2 encoder, ten convolutions: HR (B, 3, 2h, 2w) in [0, 1] → LR (B, 3, h, w), not clamped."""
 
     multiple_of = 2
@@ -71,49 +74,47 @@ class PaperEncoder(nn.Module):
     tile = 192
 
     def __init__(self, config: PaperConfig) -> None:
-        super().__init__()
         if config.scale != 2:
             raise ValueError(f"the TAD paper's encoder halves; scale {config.scale} is it again and again (--scale)")
+        super().__init__(2)
         f = config.features
-        self.config, self.scale = config, 2
+        self.config = config
+        # two for the first two convolutions, and two for each of the others
+        self.halo = 2 + 2 * (2 * config.blocks + 2)
         self.head = nn.Conv2d(3, f, 3, padding=1)
         self.shrink = nn.Sequential(nn.Conv2d(f, f // 4, 3, padding=1), nn.PixelUnshuffle(2))
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
         self.tail = nn.Conv2d(f, 3, 3, padding=1)
         start_at_zero(self.tail)
 
-    @property
-    def halo(self) -> int:
-        """HR pixels: two for the first two convolutions, and two for each of the others."""
-        return 2 + 2 * (2 * self.config.blocks + 2)
-
     def forward(self, hr: Tensor) -> Tensor:
         x = self.shrink(self.head(hr - 0.5))
-        residual = cast(Tensor, self.tail(x + self.body(x))).float()
-        return residual + (bicubic_down(hr, 2) if self.config.guided else 0.5)
+        residual: Tensor = self.tail(x + self.body(x))
+        return residual.float() + (bicubic_down(hr, 2) if self.config.guided else 0.5)
 
 
 @dataclass(frozen=True)
 class GreyConfig:
+    """The size of either direction between colour and grey."""
+
     scale: int
     features: int = 64
     blocks: int = 6
     cell: int = 2  # pixels a side that the network sees as one: 1 as in the paper, 2 is four times as fast
 
 
-class _Grey(nn.Module):
+class _Grey(Network):
     """What both directions are: residual blocks on cells of pixels, between ``inputs`` and ``outputs`` channels."""
 
-    minimum = 1
-    tile = 512
-    scale = 1
-
     def __init__(self, config: GreyConfig, inputs: int, outputs: int) -> None:
-        super().__init__()
+        super().__init__(1)
         if config.scale != 1:
             raise ValueError(f"grey keeps the size: its scale is 1, not {config.scale}")
         f, cell = config.features, config.cell
-        self.config, self.multiple_of = config, cell
+        self.config = config
+        self.channels_in, self.channels_out = inputs, outputs
+        self.multiple_of = cell
+        self.halo = (2 * config.blocks + 3) * cell  # every convolution reaches one cell
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(cell), nn.PixelShuffle(cell)
         self.head = nn.Conv2d(inputs * cell**2, f, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)), nn.Conv2d(f, f, 3, padding=1))
@@ -121,20 +122,15 @@ class _Grey(nn.Module):
         start_small(self.body)
         start_at_zero(self.tail)
 
-    @property
-    def halo(self) -> int:
-        """Pixels: every convolution reaches one cell."""
-        return (2 * self.config.blocks + 3) * self.config.cell
-
     def residual(self, x: Tensor) -> Tensor:
         """The head's output → what is added to the image, float32."""
-        return cast(Tensor, self.shuffle(self.tail(x + self.body(x)).float()))
+        added: Tensor = self.shuffle(self.tail(x + self.body(x)).float())
+        return added
 
 
+@downscaler("grey", family="tad", config=GreyConfig, up="grey")
 class GreyEncoder(_Grey):
     """RGB (B, 3, h, w) in [0, 1] → grey (B, 1, h, w): luma (BT.601) plus a learned residual, not clamped."""
-
-    channels_out = 1
 
     def __init__(self, config: GreyConfig) -> None:
         super().__init__(config, 3, 1)
@@ -143,10 +139,9 @@ class GreyEncoder(_Grey):
         return luma(rgb) + self.residual(self.head(self.unshuffle(rgb - 0.5)))
 
 
+@upscaler("grey", config=GreyConfig)
 class GreyDecoder(_Grey):
     """Grey (B, 1, h, w) in [0, 1] → RGB (B, 3, h, w), the grey itself plus a learned residual, not clamped."""
-
-    channels_in = 1
 
     def __init__(self, config: GreyConfig) -> None:
         super().__init__(config, 1, 3)

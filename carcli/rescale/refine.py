@@ -18,7 +18,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from carcli.errors import Abandoned, UsageError
 from carcli.images.codec import Picture, Pixels
-from carcli.models.registry import Network
+from carcli.models.base import Network
 from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
 from carcli.rescale.rescaler import Rescaler
 from carcli.rescale.tiling import Span, abandon, cut, padded, reflected, spans
@@ -87,11 +87,12 @@ class Window(NamedTuple):
 Observe = Callable[[float, float], bool | None]  # share done, gain so far in dB → True to stop here
 
 
-def windows(height: int, width: int, halo: int) -> Iterator[Window]:
-    """The windows of an LR image, in LR pixels; a small image is one."""
-    core = max(height, width) if max(height, width) <= ALONE else CORE
-    for rows in spans(height, core, ANSWERS + halo):
-        for columns in spans(width, core, ANSWERS + halo):
+def windows(height: int, width: int, halo: int | None) -> Iterator[Window]:
+    """The windows of an LR image, in LR pixels; a small image is one, and any is without a halo."""
+    core = max(height, width) if halo is None or max(height, width) <= ALONE else CORE
+    around = ANSWERS + (halo or 0)
+    for rows in spans(height, core, around):
+        for columns in spans(width, core, around):
             yield Window(rows, columns)
 
 
@@ -101,15 +102,13 @@ def _nearby(span: Span, length: int) -> slice:
 
 
 def _through(network: Network, image: Tensor) -> Tensor:
-    """A network over an image that is mirrored first where it takes no such size; grey is shown to colour networks as RGB."""
-    as_rgb = image.shape[1] == 1 and getattr(network, "channels_in", 3) == 3
+    """A network over an image that is mirrored first where it takes no such size."""
     height, width = image.shape[2:]
     taken = [padded(n, network.multiple_of, network.minimum) for n in (height, width)]
     if taken != [height, width]:
         y, x = (torch.from_numpy(reflected(0, n, size)) for n, size in zip(taken, (height, width), strict=True))
         image = image[:, :, y.to(image.device)][:, :, :, x.to(image.device)]
-    made = network(image.expand(-1, 3, -1, -1) if as_rgb else image).float()
-    return made.mean(1, keepdim=True) if as_rgb else made
+    return network.over(image)
 
 
 class _Problem:
@@ -254,24 +253,26 @@ def refine(
 
     ``observe`` hears the share done and the gain in dB of the window at hand; where it returns True the
     best found so far is taken. The result is never worse than ``lr``: errors are those of the 8-bit files,
-    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for a family without gradients.
+    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for networks without gradients.
     """
     scale, device = rescaler.scale, rescaler.device
-    if rescaler.family == "lanczos":
-        raise UsageError("lanczos has no gradients, so its images cannot be refined")
-    before = squared_error(rescaler, hr, lr)
     down, up = rescaler.networks
+    descended = (up,) if settings.method == "fast" else (down, up)
+    if not all(network.differentiable for network in descended):
+        raise UsageError(f"{rescaler.id} has no gradients, so its images cannot be refined")
+    before = squared_error(rescaler, hr, lr)
     now = to_tensor(lr, device)
     # the published method moves windows one by one from where the image stood, ours from where its neighbours have got to
     origin = now.clone()
     made = torch.Generator().manual_seed(settings.seed)
-    every = list(windows(lr.shape[0], lr.shape[1], cast(int, up.halo)))
+    halo = up.halo if all(network.halo is not None for network in descended) else None
+    every = list(windows(lr.shape[0], lr.shape[1], halo))
     stopped = False
     for index, window in enumerate(every):
         here = to_tensor(cut(hr, *(Span(*(n * scale for n in span)) for span in window)), device)
         rows, columns = (slice(span.first, span.last) for span in window)
         stand = (now if settings.method == "fast" else origin)[:, :, rows, columns].clone()
-        problem = _Problem(cast(Network, up), scale, here, stand, window, hr.shape[:2])
+        problem = _Problem(up, scale, here, stand, window, hr.shape[:2])
 
         def tell(done: float, gain: float, index: int = index) -> bool | None:
             nonlocal stopped
@@ -284,7 +285,7 @@ def refine(
             if settings.method == "fast":
                 found = _fast(problem, settings, tell)
             else:
-                found = _hcd(problem, settings, cast(Network, down), here, made, tell)
+                found = _hcd(problem, settings, down, here, made, tell)
         y, x = problem.core
         now[:, :, window.rows.start : window.rows.stop, window.columns.start : window.columns.stop] = found[:, :, y, x]
         if stopped:

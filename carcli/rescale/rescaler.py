@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from PIL import Image
 from carcli.errors import ImageError, UsageError
 from carcli.images.codec import Picture, Pixels
 from carcli.images.tag import Tag
+from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
-from carcli.models.registry import Network, Pair
 from carcli.rescale import tiling
 from carcli.runtime.device import PRECISIONS
 from carcli.weights.choose import Choice, choose
@@ -60,7 +60,7 @@ class Rescaler:
         for net in pair:
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks = pair
-        self._down, self._up = cast(Network, pair.down), cast(Network, pair.up)
+        self._down, self._up = pair
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 
     def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None) -> Pixels:
@@ -69,7 +69,7 @@ class Rescaler:
     @property
     def to_grey(self) -> bool:
         """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
-        return getattr(self._down, "channels_out", 3) == 1
+        return self._down.channels_out == 1
 
     def restore(self, lr: Pixels, tile: int | None = None) -> Pixels:
         """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey."""

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carcli.errors import Abandoned
-from carcli.models.cascade import Cascade
-from carcli.models.registry import Network
+from carcli.models.base import Network
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.runtime.device import autocast
 from carcli.runtime.threads import take_share
@@ -87,20 +86,20 @@ def cut(image: Image, rows: Span, columns: Span) -> Image:
 
 
 def tiles(image: Image, network: Network, tile: int, down: bool) -> Iterator[tuple[Span, Span]]:
-    """Rows and columns of every tile of an image, in input pixels; ``tile`` in LR pixels, and larger where the network must."""
+    """Rows and columns of every tile of an image, in input pixels; ``tile`` in LR pixels, and larger where the network must.
+
+    A network without a halo sees the whole image as one tile.
+    """
     height, width = (padded(n, network.multiple_of, network.minimum) for n in image.shape[:2])
+    if network.halo is None:
+        yield spans(height, height, 0)[0], spans(width, width, 0)[0]
+        return
     side = padded(tile * network.scale if down else tile, network.multiple_of, 1)
     if network.halo % network.multiple_of:
         raise ValueError(f"a halo of {network.halo} is no multiple of {network.multiple_of}")
     for rows in spans(height, side, network.halo):
         for columns in spans(width, side, network.halo):
             yield rows, columns
-
-
-def _channels(network: Network, channels: int) -> tuple[bool, int]:
-    """Whether an image of so many channels is shown as RGB and averaged, and how many the result has."""
-    as_rgb = channels == 1 and getattr(network, "channels_in", 3) == 3
-    return as_rgb, 1 if as_rgb else getattr(network, "channels_out", 3)
 
 
 def _alike(every: Iterable[tuple[Span, Span]], most: int) -> Iterator[Group]:
@@ -146,8 +145,7 @@ def _step(
     height, width, channels = image.shape
     scale = network.scale
     size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
-    as_rgb, channels_out = _channels(network, channels)
-    out = np.empty((*size, channels_out), np.uint8 if last else np.float32)
+    out = np.empty((*size, network.channels_of(channels)), np.uint8 if last else np.float32)
 
     def at(n: int) -> int:
         return n // scale if down else n * scale
@@ -160,14 +158,10 @@ def _step(
             cuts = torch.from_numpy(np.stack([cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
             x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
             x = to_float(x) if x.dtype == torch.uint8 else x
-            if as_rgb:
-                x = x.expand(-1, 3, -1, -1)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.no_grad(), autocast(device, precision):
-                y = network(x)
-            if as_rgb:
-                y = y.float().mean(1, keepdim=True)
-            yield group, *_leaving((to_uint8(y) if last else y.float()).permute(0, 2, 3, 1))
+                y = network.over(x)
+            yield group, *_leaving((to_uint8(y) if last else y).permute(0, 2, 3, 1))
 
     for group, results, arrive in _one_behind(computed()):
         arrive()
@@ -188,12 +182,12 @@ def run(
     default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
     networks of a cascade work one after another, each over the whole image in its own tiles, on
     floats that are rounded in the end only. Where tiles do not fit into memory together, they are
-    computed one by one, and where one does not, it is halved.
+    computed one by one, and where one does not, it is halved, unless the network must see the whole image.
 
     Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up; where the
     network makes grey of colour or colour of grey, C is what it makes.
     """
-    steps = network.steps if isinstance(network, Cascade) else [network]
+    steps = network.steps
     made: Image = image
     for left, step in zip(reversed(range(len(steps))), steps, strict=True):
         side, batch = tile or step.tile, AT_ONCE.get(device.type, 1)
@@ -204,7 +198,7 @@ def run(
                 )  # fmt: skip
                 break
             except (torch.OutOfMemoryError, MemoryError):
-                if (side, batch) == (min(side, SMALLEST), 1):
+                if step.halo is None or (side, batch) == (min(side, SMALLEST), 1):
                     raise
                 side, batch = (side, 1) if batch > 1 else (max(side // 2, SMALLEST), 1)
                 if device.type == "cuda":

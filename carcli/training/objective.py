@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carcli.models.base import Pair
 from carcli.models.layers import bicubic_down, luma
-from carcli.models.registry import Pair
-from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
 from carcli.ops.blur import gaussian_blur
 from carcli.ops.quantise import LEVELS, quantise_soft, quantise_ste
-from carcli.ops.resample.definition import resample
 from carcli.training import losses
 from carcli.training.recipe import Recipe
 
@@ -51,14 +49,12 @@ class Objective(nn.Module):
 
     def _downscale(self, hr: Tensor) -> tuple[Tensor, Tensor]:
         """The LR, in float32 and not rounded, and the sum of its regularisers."""
-        weights, down = self.recipe.loss, self.down
-        regularised = (weights.offset_distance or weights.partial_tv) and self.frozen != "down"
-        if not (isinstance(down, ContentAdaptiveResampler) and regularised):
-            return down(hr).float(), hr.new_zeros(())
-        heads = cast(ResamplerHeads, down.net(hr))
-        lr = resample(hr, heads.kernels, heads.offsets_h, heads.offsets_v, down.scale, heads=down.net.heads)
-        distance, tv = losses.offset_regularisers(heads, down.scale, down.net.heads)
-        return lr.float(), weights.offset_distance * distance + weights.partial_tv * tv
+        loss = self.recipe.loss
+        if self.frozen == "down":
+            return self.down(hr).float(), hr.new_zeros(())
+        weights = {"offset_distance": loss.offset_distance, "partial_tv": loss.partial_tv}
+        lr, penalty = self.down.penalised(hr, weights)
+        return lr.float(), penalty
 
     def forward(self, hr: Tensor, times: int = 1, guidance: Tensor | float = 1.0) -> Terms:
         """HR (B, 3, s·h, s·w) float32 in [0, 1] → the terms of its loss.

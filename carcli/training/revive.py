@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +54,9 @@ def revive(pair: nn.Module, silent: Mapping[str, Tensor], seed: int) -> int:
     """
     generator = torch.Generator().manual_seed(seed)
     for name, channels in silent.items():
-        first, last = (cast(nn.Conv2d, cast(ResidualBlock, pair.get_submodule(name)).body[i]) for i in (0, 2))
+        block = pair.get_submodule(name)
+        assert isinstance(block, ResidualBlock)
+        first, last = block.convolutions
         drawn = torch.randn(first.weight[channels].shape, generator=generator)
         size = math.sqrt(2 / first.weight[0].numel())
         assert first.bias is not None

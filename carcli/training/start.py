@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
+from carcli.models.base import Network, Pair
 from carcli.models.layers import ResidualBlock
-from carcli.models.registry import Pair, build
-from carcli.models.residual_resampler import ResidualResampler
-from carcli.models.tad import TadEncoder
+from carcli.models.registry import build
 from carcli.training.recipe import Recipe
 from carcli.weights import choose
 
-STARTS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {  # what a network's weights can start, beside its own kind
-    TadEncoder: (TadEncoder, ResidualResampler),
-}
 
-
-def _blocks(net: nn.Module) -> list[str]:
-    """The names of a network's residual blocks at LR resolution, in order: ``body.0``, ``body.1``…"""
+def _blocks(net: Network) -> list[str]:
+    """The names of a network's residual blocks, in order, but for what it ``adds``: ``body.0``, ``body.1``…"""
     blocks = (name for name, module in net.named_modules() if isinstance(module, ResidualBlock))
-    return [name for name in blocks if not name.startswith("fine.")]
+    return [name for name in blocks if name.partition(".")[0] not in net.adds]
 
 
-def _renamed(given: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
+def _renamed(given: Network, mine: Network) -> dict[str, Tensor]:
     """A shallower network's weights under the names that they have in a deeper one: what follows its blocks moves on."""
     state, few, many = given.state_dict(), _blocks(given), _blocks(mine)
     if not few or len(few) >= len(many) or few != many[: len(few)]:
@@ -43,7 +36,7 @@ def _renamed(given: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
     return {moved(name): tensor for name, tensor in state.items()}
 
 
-def _take(mine: nn.Module, given: nn.Module) -> bool:
+def _take(mine: Network, given: Network) -> bool:
     """Fill a network with another's weights, if it is the same or more: what the other lacks begins as nothing.
 
     More are blocks at the end of its body, and the parts that it says it ``adds`` to what it can start from.
@@ -51,23 +44,20 @@ def _take(mine: nn.Module, given: nn.Module) -> bool:
     state = _renamed(given, mine)
     own = mine.state_dict()
     added = _blocks(mine)[len(_blocks(given)) :]
-    lacking = [part for part in getattr(mine, "adds", ()) if not any(n.partition(".")[0] == part for n in state)]
+    lacking = [part for part in mine.adds if not any(n.partition(".")[0] == part for n in state)]
     expected = {
         name: tensor.shape
         for name, tensor in own.items()
         if name.partition(".")[0] not in lacking and not any(name.startswith(f"{block}.") for block in added)
     }
-    if (
-        type(mine) not in STARTS.get(type(given), (type(given),))
-        or not state
-        or {n: t.shape for n, t in state.items()} != expected
-    ):
+    if not mine.can_start_from(given) or not state or {n: t.shape for n, t in state.items()} != expected:
         return False
     mine.load_state_dict({**own, **state})
     for name in added:
-        last = cast(nn.Conv2d, cast(ResidualBlock, mine.get_submodule(name)).body[2])
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(cast(Tensor, last.bias))
+        block = mine.get_submodule(name)
+        assert isinstance(block, ResidualBlock)
+        for parameter in block.convolutions[1].parameters():
+            nn.init.zeros_(parameter)
     return True
 
 
@@ -93,4 +83,6 @@ def networks(recipe: Recipe, init: str | None) -> tuple[Pair, tuple[str, ...]]:
         raise UsageError(f"recipe {recipe.name} freezes its {part.freeze} network: name a checkpoint that has it, with --init")
     if not any(p.requires_grad for half in ("down", "up") if half != part.freeze for p in getattr(pair, half).parameters()):
         raise UsageError(f"recipe {recipe.name} leaves nothing to train")
+    if part.freeze != "down" and list(pair.down.parameters()) and not pair.up.differentiable:
+        raise UsageError(f"recipe {recipe.name} trains its downscaler through an upscaler without gradients; name another one")
     return pair, tuple(taken)

@@ -20,7 +20,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from carcli.errors import WeightsError
-from carcli.models.registry import Pair, build
+from carcli.models.base import Pair
+from carcli.models.registry import build
 from carcli.runtime.files import write_whole
 
 MAX_BYTES = 2 << 30  # no checkpoint of ours is near this

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carcli.errors import WeightsError
+from carcli.models.base import Pair
 from carcli.models.cascade import cascade
-from carcli.models.families import CLASSICAL, FAMILIES
-from carcli.models.registry import Pair, build
+from carcli.models.families import CLASSICAL
+from carcli.models.registry import build
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.checkpoint import Description
 
@@ -45,7 +46,8 @@ def _from_entry(entry: manifest.Entry) -> Choice:
 
 def known_models() -> list[str]:
     """Everything that ``--model`` accepts besides files: families, then checkpoints."""
-    return [*FAMILIES, BEST, *(e.id for e in manifest.entries())]
+    families = dict.fromkeys([*(e.family for e in manifest.entries()), *CLASSICAL])
+    return [*families, BEST, *(e.id for e in manifest.entries())]
 
 
 def _ranked(found: Sequence[manifest.Entry]) -> list[manifest.Entry]:

@@ -14,13 +14,14 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO
 
 import torch
 from torch import Tensor
 
 from carcli.errors import WeightsError
-from carcli.models.registry import Pair, build
+from carcli.models.base import Pair
+from carcli.models.registry import build
 from carcli.models.resampler_net import ContentAdaptiveResampler
 from carcli.weights import checkpoint, store
 from carcli.weights.checkpoint import Description, fill
@@ -153,7 +154,8 @@ def collect(paths: Iterable[Path]) -> list[Half]:
 
 def _pair(entry: Entry, down: Half, up: Half) -> Pair:
     pair = build(entry.family, entry.scale, {"down": entry.down, "up": entry.up})
-    fill(cast(ContentAdaptiveResampler, pair.down).net, down.tensors, down.source)
+    assert isinstance(pair.down, ContentAdaptiveResampler)
+    fill(pair.down.net, down.tensors, down.source)
     fill(pair.up, up.tensors, up.source)
     return pair
 

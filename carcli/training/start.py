@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
-from carcli.models.layers import ResidualBlock
 from carcli.models.registry import Pair, build
 from carcli.models.residual_resampler import ResidualResampler
 from carcli.models.tad import TadEncoder
+from carcli.training.health import convolutions, residual_blocks
 from carcli.training.recipe import Recipe
 from carcli.weights import choose
 
@@ -22,8 +20,7 @@ STARTS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {  # what a network
 
 def _blocks(net: nn.Module) -> list[str]:
     """The names of a network's residual blocks at LR resolution, in order: ``body.0``, ``body.1``…"""
-    blocks = (name for name, module in net.named_modules() if isinstance(module, ResidualBlock))
-    return [name for name in blocks if not name.startswith("fine.")]
+    return [name for name in residual_blocks(net) if not name.startswith("fine.")]
 
 
 def _renamed(given: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
@@ -64,10 +61,11 @@ def _take(mine: nn.Module, given: nn.Module) -> bool:
     ):
         return False
     mine.load_state_dict({**own, **state})
+    blocks = residual_blocks(mine)
     for name in added:
-        last = cast(nn.Conv2d, cast(ResidualBlock, mine.get_submodule(name)).body[2])
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(cast(Tensor, last.bias))
+        _, last = convolutions(blocks[name])
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
     return True
 
 

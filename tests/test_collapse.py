@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, TINY_TAD
+from conftest import PHOTOS, TINY_TAD, write_photos
 
 from carcli.errors import WeightsError
 from carcli.training import recipe
-from carcli.training.collapse import SETTLING, Watch
+from carcli.training.health import SETTLING, CollapseWatch
 from carcli.training.loop import Run, train
-from carcli.training.objective import Objective
+from carcli.training.objective import Objective, Terms
 
 
-def steady(watch: Watch, steps: int = 200, seed: int = 0) -> None:
+def steady(watch: CollapseWatch, steps: int = 200, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         watch.see(0.02 * rng.lognormal(0, 0.4), 0.005 * rng.lognormal(0, 0.4))
@@ -27,12 +26,12 @@ def steady(watch: Watch, steps: int = 200, seed: int = 0) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_noisy_run_is_no_collapse(seed):
-    watch = Watch(2.0)
+    watch = CollapseWatch(2.0)
     steady(watch, 3000, seed)
 
 
 def test_a_loss_far_above_its_level_is_a_collapse():
-    watch = Watch(2.0)
+    watch = CollapseWatch(2.0)
     steady(watch)
     seen = 0
     while not watch.collapsed:
@@ -43,7 +42,7 @@ def test_a_loss_far_above_its_level_is_a_collapse():
 
 
 def test_an_lr_that_leaves_bicubic_is_a_collapse():
-    watch = Watch(2.0)
+    watch = CollapseWatch(2.0)
     steady(watch)
     for _ in range(30):
         watch.see(0.02, 0.1)
@@ -51,7 +50,7 @@ def test_an_lr_that_leaves_bicubic_is_a_collapse():
 
 
 def test_steps_that_are_not_finite_are_a_collapse_in_the_end():
-    watch = Watch(2.0)
+    watch = CollapseWatch(2.0)
     for _ in range(9):
         watch.see(math.nan, 0.0)
         assert not watch.collapsed
@@ -61,33 +60,56 @@ def test_steps_that_are_not_finite_are_a_collapse_in_the_end():
 
 
 def test_a_fresh_watch_waits():
-    watch = Watch(2.0)
+    watch = CollapseWatch(2.0)
     for loss in [0.01] * 10 + [1.0] * (SETTLING - 10):
         watch.see(loss, 0.0)
         assert not watch.collapsed
 
 
-def test_a_kicked_run_goes_back_and_recovers(tmp_path, monkeypatch):
-    """The encoder is thrown far out of [0, 1], as in a run that once collapsed for good."""
-    made = replace(recipe.parse(TINY_TAD, "tiny"), optimiser=recipe.OptimiserPart(rate=2e-3))
+def kick_at(step: int, monkeypatch) -> None:
+    """The encoder is thrown far out of [0, 1] in that step, as in a run that once collapsed for good."""
     steps, honest = 0, Objective.forward
 
     def kick(objective, *given):
         nonlocal steps
         steps += 1
-        if steps == 150:
+        if steps == step:
             with torch.no_grad():
                 objective.down.tail.bias.add_(3.0)
         return honest(objective, *given)
 
     monkeypatch.setattr(Objective, "forward", kick)
+
+
+def rollbacks(folder) -> list[dict]:
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [r for r in log if r["event"] == "rollback"]
+
+
+TINY = recipe.parse(TINY_TAD + "[optimiser]\nrate = 2e-3\n", "tiny")
+
+
+def test_a_kicked_run_goes_back_to_its_last_good_state_and_on_at_half_the_rate(tmp_path, monkeypatch):
+    kick_at(56, monkeypatch)
     seen = []
-    train(made, [PHOTOS], Run(tmp_path / "run", 1, steps=220, validations=11), seen.append)
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    back = [r for r in log if r["event"] == "rollback"]
-    assert len(back) == 1
-    assert back[0]["pace"] == 0.5
-    assert 150 <= back[0]["collapsed_at"] <= 155
+    photos = write_photos(tmp_path / "photos", 3, 40, 48)
+    train(TINY, [photos], Run(tmp_path / "run", 1, steps=60, validations=6), seen.append)
+    (back,) = rollbacks(tmp_path / "run")
+    assert (back["step"], back["pace"]) == (50, 0.5)
+    assert 56 <= back["collapsed_at"] <= 59
+    assert [p.step for p in seen].count(51) == 2  # twice
+    assert seen[-1].step == 60
+    assert seen[-1].rollbacks == 1
+
+
+@pytest.mark.slow
+def test_a_kicked_run_recovers(tmp_path, monkeypatch):
+    kick_at(150, monkeypatch)
+    seen = []
+    train(TINY, [PHOTOS], Run(tmp_path / "run", 1, steps=220, validations=11), seen.append)
+    (back,) = rollbacks(tmp_path / "run")
+    assert back["pace"] == 0.5
+    assert 150 <= back["collapsed_at"] <= 155
     before = max(p.fidelity.hr for p in seen if p.validated and p.rollbacks == 0)
     assert seen[-1].rollbacks == 1
     assert seen[-1].fidelity.hr > before  # recovered, and learnt on
@@ -95,7 +117,9 @@ def test_a_kicked_run_goes_back_and_recovers(tmp_path, monkeypatch):
 
 
 def test_a_run_that_always_collapses_ends_with_a_reason(tmp_path, monkeypatch):
-    honest = Objective.forward
-    monkeypatch.setattr(Objective, "forward", lambda *a: honest(*a)._replace(loss=honest(*a).loss * math.nan))
+    def hopeless(objective, *_):
+        return Terms(sum(p.sum() for p in objective.parameters()) * math.nan, torch.zeros(()))
+
+    monkeypatch.setattr(Objective, "forward", hopeless)
     with pytest.raises(WeightsError, match="lower the learning rate"):
         train(recipe.parse(TINY_TAD, "tiny"), [PHOTOS], Run(tmp_path / "run", 1, steps=500))

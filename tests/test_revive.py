@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +11,8 @@ from torch import nn
 
 from carcli.models.layers import ResidualBlock
 from carcli.training import recipe
+from carcli.training.health import revive, silent_channels
 from carcli.training.loop import Run, Stopped, train
-from carcli.training.revive import revive, silent_channels
 
 SILENT = [1, 4, 5]
 
@@ -87,13 +86,13 @@ def test_a_run_revives_until_the_fraction_asked_for(tmp_path):
     tiny = recipe.parse(TINY, "tiny")
     train(tiny, [PHOTOS], Run(tmp_path / "run", 1, steps=8, validations=4))
     assert revivals(tmp_path / "run") == [0, 2, 4]
-    plain = replace(tiny, optimiser=replace(tiny.optimiser, revive=0.0))
+    plain = recipe.change(tiny, optimiser={"revive": 0.0})
     train(plain, [PHOTOS], Run(tmp_path / "plain", 1, steps=2))
     assert revivals(tmp_path / "plain") == []
 
 
 def test_a_reviving_run_cut_and_resumed_equals_the_uncut_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("carcli.training.loop.silent_channels", lambda *_: {"up.body.0": torch.tensor([2, 3])})
+    monkeypatch.setattr("carcli.training.trainer.silent_channels", lambda *_: {"up.body.0": torch.tensor([2, 3])})
     tiny = recipe.parse(TINY, "tiny")
     steps = iter([False] * 3 + [True])
     train(tiny, [PHOTOS], Run(tmp_path / "whole", 1, steps=8, validations=4))

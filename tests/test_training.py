@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
-from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +17,8 @@ from carcli.models.registry import build
 from carcli.models.resampler_heads import ResamplerHeads, offset_distance, offset_regularisers, partial_tv
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.rescaler import load
-from carcli.training import data, losses, recipe
-from carcli.training.loop import Run, Stopped, guidance_at, rate_at, train
+from carcli.training import losses, recipe
+from carcli.training.loop import Run, Stopped, train
 from carcli.training.objective import Objective, Terms
 
 TINY = """
@@ -46,8 +43,7 @@ def folder(tmp_path):
 
 
 def tiny(**loss) -> recipe.Recipe:
-    made = recipe.parse(TINY, "tiny")
-    return replace(made, loss=replace(made.loss, **loss))
+    return recipe.change(recipe.parse(TINY, "tiny"), loss=loss)
 
 
 def state(folder):
@@ -103,17 +99,8 @@ def test_the_log_error_falls_as_the_mean_psnr_rises():
     assert float(losses.log_error(target, target)) == 0
 
 
-def test_the_rate_rises_and_falls():
-    made = tiny()
-    assert rate_at(0.0, made) < rate_at(0.01, made) < rate_at(made.optimiser.warmup, made) == pytest.approx(1, abs=1e-6)
-    assert rate_at(0.5, made) < 1
-    assert rate_at(1.0, made) == pytest.approx(made.optimiser.final)
-
-
-def test_guidance_rises_from_a_hundredth_and_counts_by_its_share():
+def test_guidance_counts_by_its_share():
     made = tiny(guidance_rise=0.5)
-    assert [guidance_at(done, made) for done in (0, 0.25, 0.5, 1)] == pytest.approx([0.01, 0.1, 1, 1])
-    assert guidance_at(0, tiny()) == 1
     torch.manual_seed(0)
     objective = Objective(build("edsr", 2, {"down": made.model.down, "up": made.model.up}), made)
     hr = torch.rand(1, 3, 16, 16)
@@ -138,7 +125,7 @@ def test_every_kind_of_loss_trains(folder, tmp_path, rounding, reconstruction):
 
 def test_a_run_learns_and_its_checkpoint_is_ready_for_use(tmp_path):
     seen = []
-    made = replace(tiny(), optimiser=recipe.OptimiserPart(rate=3e-3))
+    made = recipe.change(tiny(), optimiser={"rate": 3e-3})
     best = train(made, [PHOTOS], Run(tmp_path / "run", 1, steps=60), seen.append)
     assert seen[-1].step == 60
     assert seen[-1].fidelity.hr > 15
@@ -203,6 +190,25 @@ def test_non_finite_steps_are_skipped_and_counted(folder, tmp_path, monkeypatch)
     assert all(bool(t.isfinite().all()) for t in state(tmp_path / "run")["model"].values())
 
 
+def test_a_step_whose_gradient_alone_is_not_finite_is_skipped_too(folder, tmp_path, monkeypatch):
+    honest = Objective.forward
+
+    def endless_slope(objective, *given):
+        terms = honest(objective, *given)
+        return terms._replace(loss=terms.loss + (terms.loss * 0).sqrt())
+
+    monkeypatch.setattr(Objective, "forward", endless_slope)
+    seen = []
+    train(tiny(), [folder], Run(tmp_path / "run", 1, steps=2), seen.append)
+    assert state(tmp_path / "run")["counters"]["skipped"] == 2
+    assert all(bool(t.isfinite().all()) for t in state(tmp_path / "run")["model"].values())
+
+
+def test_a_rate_that_is_none_is_refused(folder, tmp_path):
+    with pytest.raises(UsageError, match="recipe tiny, optimiser: rate must be greater than 0, not -1"):
+        train(tiny(), [folder], Run(tmp_path / "run", 1, steps=1, learning_rate=-1.0))
+
+
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(folder, tmp_path):
     seen = []
     with pytest.raises(Stopped, match="--resume"):
@@ -228,62 +234,16 @@ def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
     assert "smaller than a patch" in skipped["small.png"]
 
 
-def test_a_tenth_is_held_out_and_batches_depend_on_the_step_alone(folder):
-    photographs = data.load([folder], 16)
-    assert (len(photographs.train), len(photographs.held_out)) == (11, 1)
-    a, b = (data.PatchSampler(photographs.train, 16, 3, 0, torch.device("cpu")) for _ in range(2))
-    a(0)
-    assert torch.equal(a(5), b(5))
-    assert not torch.equal(a(5), a(6))
-    assert a(0).shape == (3, 3, 16, 16)
-    assert 0 <= float(a(0).min()) <= float(a(0).max()) <= 1
+SLOW = {"edsr-full-x4", "tad-recursive"}  # the widest networks, and the largest patches
 
 
-def test_processes_share_a_batch(folder):
-    sampler = data.PatchSampler(data.load([folder], 16).train, 16, 4, 0, torch.device("cpu"))
-    whole = sampler(3)
-    assert torch.equal(whole[0::2], sampler(3, rank=0, ranks=2))
-    assert torch.equal(whole[1::2], sampler(3, rank=1, ranks=2))
-
-
-def test_patches_are_pieces_of_the_images_in_all_eight_positions():
-    image = np.arange(7 * 9 * 3, dtype=np.uint8).reshape(7, 9, 3)
-    pieces = {}
-    for y in range(4):
-        for x in range(6):
-            crop = image[y : y + 4, x : x + 4]
-            for turn in range(8):
-                turned = np.rot90(crop, turn % 4)
-                pieces[(turned if turn < 4 else turned.transpose(1, 0, 2)).tobytes()] = turn
-    sampler = data.PatchSampler([image.copy()], 4, 16, 0, torch.device("cpu"))
-    patches = [p.permute(1, 2, 0).mul(255).round().byte().contiguous().numpy() for step in range(20) for p in sampler(step)]
-    assert {pieces[p.tobytes()] for p in patches} == set(range(8))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[model]\nfamily = 'edsr'", "scale"),
-        ("[modle]\nfamily = 'edsr'", "unknown key 'modle'"),
-        (TINY + "[optimiser]\nrte = 1", "unknown key 'rte'"),
-        (TINY + "[optimiser]\nrate = 'fast'", "rate must be a number"),
-        (TINY.replace("[loss]", "[loss]\nrounding = 'hard'"), "rounding must be one of straight-through, soft, none"),
-        (TINY.replace("[data]", "recursion = [0, 1]\n[data]"), "recursion must be a list of whole numbers from 1"),
-        (TINY + "[optimiser\n", "recipe x"),
-    ],
-)
-def test_a_recipe_that_is_wrong_names_the_key(text, message):
-    with pytest.raises(UsageError, match=message):
-        recipe.parse(text, "x")
-
-
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in recipe.names()])
 def test_every_recipe_of_the_package_starts(name, tmp_path):
     made = recipe.load(name)
     assert len(recipe.purpose(name)) > 20
-    small = replace(made, data=replace(made.data, batch=1, patch=max(8, 2 ** (max(made.model.recursion) - 1))))
+    small = recipe.change(made, data={"batch": 1, "patch": max(8, 2 ** (max(made.model.recursion) - 1))})
     if name == "edsr-full-x4":  # as wide as it is, but 30 blocks fewer
-        small = replace(small, model=replace(made.model, up={**made.model.up, "blocks": 2}))
+        small = recipe.change(small, model={"up": {**made.model.up, "blocks": 2}})
     init = f"edsr-base-x{made.model.scale}" if made.model.freeze != "none" else None
     train(small, [PHOTOS], Run(tmp_path / "run", 1, steps=1, init=init))
 
@@ -305,10 +265,10 @@ def test_two_minutes_of_every_recipe_learn(name, tmp_path):
 
 
 def test_recursion_applies_the_pair_so_often_and_rounds_once():
-    two = replace(recipe.parse(TINY, "tiny"), model=replace(tiny().model, recursion=(1, 2)))
+    two = recipe.change(tiny(), model={"recursion": (1, 2)}, loss=recipe.LossPart(out_of_range=0).model_dump())
     torch.manual_seed(0)
     pair = load("tad-x2", None, "cpu").networks
-    objective = Objective(pair, replace(two, loss=recipe.LossPart(out_of_range=0)))
+    objective = Objective(pair, two)
     hr = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         once, twice = (float(objective(hr, times).loss) for times in (1, 2))
@@ -318,16 +278,6 @@ def test_recursion_applies_the_pair_so_often_and_rounds_once():
 
 
 def test_patches_must_be_large_enough_for_the_deepest_recursion(folder, tmp_path):
-    deep = replace(tiny(), model=replace(tiny().model, recursion=(1, 5)))
+    deep = recipe.change(tiny(), model={"recursion": (1, 5)})
     with pytest.raises(UsageError, match="patches of 16 pixels cannot be made 32 times smaller"):
         train(deep, [folder], Run(tmp_path / "run", 1, steps=1))
-
-
-def test_every_knob_of_a_recipe_is_explained():
-    """README names each key of each table, and nothing that is no key."""
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    section = text.split("## Training")[1].split("\n## ")[0]
-    named = set(re.findall(r"^\| `(?:\[(\w+)\] )?(\w+)` \|", section, re.MULTILINE))
-    parts = {"model": recipe.ModelPart, "data": recipe.DataPart, "loss": recipe.LossPart, "optimiser": recipe.OptimiserPart}
-    known = {(part, field.name) for part, kind in parts.items() for field in fields(kind)} | {("", "minutes")}
-    assert named == known

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -37,8 +36,7 @@ def weights(folder, half):
 
 
 def frozen(half):
-    made = recipe.parse(CAR, "car")
-    return replace(made, model=replace(made.model, freeze=half))
+    return recipe.change(recipe.parse(CAR, "car"), model={"freeze": half})
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def test_a_frozen_half_must_come_from_somewhere():
 
 def test_another_upscaler_learns_on_a_frozen_downscaler(start, tmp_path):
     made = frozen("down")
-    wider = replace(made, model=replace(made.model, up={**made.model.up, "blocks": 2}))
+    wider = recipe.change(made, model={"up": {**made.model.up, "blocks": 2}})
     train(wider, [PHOTOS], Run(tmp_path / "run", 1, steps=1, init=str(start)))
     from carcli.weights import checkpoint
 
@@ -74,7 +72,7 @@ def test_another_upscaler_learns_on_a_frozen_downscaler(start, tmp_path):
 
 def test_a_checkpoint_of_other_networks_is_refused(tmp_path, start):
     made = recipe.parse(CAR, "car")
-    other = replace(made, model=replace(made.model, down={"net": "base", "features": 8}, up={**made.model.up, "features": 8}))
+    other = recipe.change(made, model={"down": {"net": "base", "features": 8}, "up": {**made.model.up, "features": 8}})
     with pytest.raises(WeightsError, match="neither of its networks"):
         train(other, [PHOTOS], Run(tmp_path / "run", 1, steps=1, init=str(start)))
 
@@ -94,6 +92,7 @@ def test_bicubic_at_both_ends_leaves_nothing_to_train(tmp_path):
         train(recipe.parse(both, "none"), [PHOTOS], Run(tmp_path / "run", 1, steps=1))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """``torchrun`` with two CPU processes gives one process's weights, up to rounding."""
     (tmp_path / "car.toml").write_text(CAR)
@@ -123,7 +122,7 @@ def test_a_deeper_network_starts_as_the_shallower_one(tmp_path):
     shallow = recipe.parse(CAR, "shallow")
     best = train(shallow, [PHOTOS], Run(tmp_path / "shallow", 1, steps=2))
     model = shallow.model
-    deep = replace(shallow, model=replace(model, down={**model.down, "blocks": 3}, up={**model.up, "blocks": 2}))
+    deep = recipe.change(shallow, model={"down": {**model.down, "blocks": 3}, "up": {**model.up, "blocks": 2}})
     pair, taken = networks(deep, str(best))
     assert taken == ("down", "up")
     hr = torch.rand(1, 3, 32, 48)
@@ -138,5 +137,5 @@ def test_a_deeper_network_starts_as_the_shallower_one(tmp_path):
 def test_a_shallower_or_wider_network_is_not_filled(start):
     model = recipe.parse(CAR, "car").model
     for up in ({**model.up, "blocks": 0}, {**model.up, "features": 32}):
-        other = replace(recipe.parse(CAR, "car"), model=replace(model, up=up))
+        other = recipe.change(recipe.parse(CAR, "car"), model={"up": up})
         assert networks(other, str(start))[1] == ("down",)

@@ -1,8 +1,10 @@
-"""Training images: decoded once, kept as 8-bit pixels on the device that trains, cropped there at random."""
+"""Training images: decoded once, kept as 8-bit pixels on the device that trains, cropped there at random.
+
+They are decoded as ``carcli down`` decodes them, by the same image policy.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,16 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from carcli.errors import UsageError
+from carcli.errors import ImageError, UsageError
+from carcli.images.codec import SUFFIXES, Pixels, read
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 HELD_OUT = 10  # every tenth image, in order of name, is for validation
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,12 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
 
 
 def _decode(path: Path) -> Pixels | str:
+    """An image's pixels (H, W, 3) uint8, grey as RGB and without its alpha, or the reason why there are none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
-    except Exception as error:  # any decoder failure is that file's alone, and is reported by name
-        return f"{type(error).__name__}: {error}"
+        pixels = read(path).pixels
+    except ImageError as error:
+        return str(error)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def load(sources: Iterable[Path], minimum: int) -> Photographs:
@@ -70,7 +67,7 @@ def load(sources: Iterable[Path], minimum: int) -> Photographs:
             else:
                 (held_out if index % HELD_OUT == HELD_OUT - 1 else train).append(image)
     if len(train) + len(held_out) < 2:
-        raise UsageError(f"need at least two training images of {minimum} pixels or more, found {len(train)}")
+        raise UsageError(f"need at least two training images of {minimum} pixels or more, found {len(train) + len(held_out)}")
     if not held_out:
         held_out.append(train.pop())
     return Photographs(train, held_out, skipped)
@@ -106,12 +103,17 @@ class PatchSampler:
         image = np.minimum(np.searchsorted(self.share, rng.random(self.batch)), len(self.sizes) - 1)
         top, left = rng.integers(self.sizes[image] - self.patch + 1).T
         flip_y, flip_x, transpose = rng.integers(2, size=(3, self.batch))
+        # Byte c of the pixel in row y and column x of a crop lies at
+        #     start + 3 · ((top + y) · width + left + x) + c.
+        # A patch shows there in row i and column j: y = i, or last - i where flipped, and x likewise from j; transposed,
+        # i and j change places. In all eight cases that is linear in i and j:
+        #     origin + i · by_row + j · by_column + c.
         width, last = self.sizes[image, 1], self.patch - 1
         origin = self.starts[image] + 3 * ((top + flip_y * last) * width + left + flip_x * last)
-        down, right = 3 * width * (1 - 2 * flip_y), 3 * (1 - 2 * flip_x)
-        steps = np.where(transpose, [right, down], [down, right])
-        mine = torch.from_numpy(np.stack([origin, *steps])[:, rank::ranks].copy()).to(self.pixels.device)
-        first, rows, columns = mine[:, :, None, None, None]
+        by_y, by_x = 3 * width * (1 - 2 * flip_y), 3 * (1 - 2 * flip_x)
+        by_row, by_column = np.where(transpose, [by_x, by_y], [by_y, by_x])
+        terms = torch.from_numpy(np.stack([origin, by_row, by_column])[:, rank::ranks].copy())
+        first, rows, columns = terms.to(self.pixels.device)[:, :, None, None, None]  # (B, 1, 1, 1) each
         index = first + rows * self.line[:, None, None] + columns * self.line[:, None] + self.channels
         return self.pixels[index].permute(0, 3, 1, 2).to(self.device).float().div_(255)
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: ``rank`` of ``size``."""
+    """This process among all: ``rank`` of ``size``, until a ``with`` statement ends."""
 
     rank: int = 0
     size: int = 1
@@ -49,6 +49,12 @@ class World:
         box = [value]
         dist.broadcast_object_list(box)
         return box[0]
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.leave()
 
     def leave(self) -> None:
         if self.size > 1:

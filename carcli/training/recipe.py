@@ -2,127 +2,146 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
 
 from carcli.errors import UsageError
 from carcli.runtime import toml
+from carcli.runtime.records import Record, complaint
+from carcli.weights.manifest import ID
 
-T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Ratio = Annotated[float, Field(gt=1)]
+# lists in TOML, hence not strict
+Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, description="a list of whole numbers from 1")]
+Decays = Annotated[tuple[Decay, Decay], Field(strict=False, description="two numbers from 0 and below 1")]
 
 
-@dataclass(frozen=True)
-class ModelPart:
-    family: str
-    scale: int
-    down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
-    up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
+def _usable(name: str) -> str:
+    """``name`` where it can be the id of what a recipe makes; ``ValueError`` where not."""
+    if not ID.fullmatch(name):
+        better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "mine"
+        raise ValueError(
+            "its name becomes the id of the checkpoint, which has at most 64 characters of a-z, 0-9, '.', '_' and '-'; "
+            f"rename the file to {better}.toml"
+        )
+    return name
+
+
+class ModelPart(Record):
+    """What is trained."""
+
+    family: Annotated[str, Field(min_length=1)]
+    scale: Count
+    down: Mapping[str, Any] = Field(default_factory=dict)  # architecture arguments of the downscaler
+    up: Mapping[str, Any] = Field(default_factory=dict)  # and of the upscaler
     freeze: Literal["none", "down", "up"] = "none"  # the half whose weights stay as they are
-    recursion: tuple[int, ...] = (1,)  # how often the pair is applied to itself: one of these a step, in turn
+    # how often the pair is applied to itself: one of these a step, in turn
+    recursion: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, description="a list of whole numbers from 1")] = (
+        1,
+    )
 
 
-@dataclass(frozen=True)
-class DataPart:
-    patch: int = 24  # LR pixels a side
-    batch: int = 16  # patches a step, over all processes
-    seed: int = 0
+class DataPart(Record):
+    """What a step sees."""
+
+    patch: Count = 24  # LR pixels a side
+    batch: Count = 16  # patches a step, over all processes
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
-@dataclass(frozen=True)
-class LossPart:
+class LossPart(Record):
+    """What a step minimises."""
+
     reconstruction: Literal["l1", "l2", "log"] = "l1"
     rounding: Literal["straight-through", "soft", "none"] = "straight-through"
-    offset_distance: float = 0.0  # weight of CAR's equation 9
-    partial_tv: float = 0.0  # weight of CAR's equation 10
-    lr_guidance: float = 0.0  # weight of the distance between LR and bicubic LR
-    seen_guidance: float = 0.0  # weight of the L1 distance between the two when both are blurred
-    seen_sigma: float = 1.0  # LR pixels: standard deviation of that blur
+    offset_distance: Weight = 0.0  # weight of CAR's equation 9
+    partial_tv: Weight = 0.0  # weight of CAR's equation 10
+    lr_guidance: Weight = 0.0  # weight of the distance between LR and bicubic LR
+    seen_guidance: Weight = 0.0  # weight of the L1 distance between the two when both are blurred
+    seen_sigma: Positive = 1.0  # LR pixels: standard deviation of that blur
     guidance: Literal["l1", "l2"] = "l1"  # the distance of lr_guidance: mean absolute, or mean squared in units of 1/255
-    guidance_rise: float = 0.0  # until this fraction of the run, that weight rises to it from a hundredth
-    out_of_range: float = 0.1  # weight of the LR's mean excess over [0, 1]
+    guidance_rise: Share = 0.0  # until this fraction of the run, that weight rises to it from a hundredth
+    out_of_range: Weight = 0.1  # weight of the LR's mean excess over [0, 1]
 
 
-@dataclass(frozen=True)
-class OptimiserPart:
+class OptimiserPart(Record):
+    """How a step is taken."""
+
     kind: Literal["adam", "muon"] = "adam"  # muon: for hidden convolutions, with Adam for everything else
-    rate: float = 1e-3  # peak learning rate
-    adam_rate: float = 0.0  # of Adam's part beside Muon; 0: the same
-    momentum: float = 0.95  # Muon's
-    final: float = 0.01  # the cosine ends at this fraction of it
-    warmup: float = 0.02  # fraction of the run spent rising to it
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # largest gradient norm; 0: any
-    ema: float = 0.999  # decay a step of the averaged weights
-    revive: float = 0.0  # until this fraction of the run, channels found silent at a validation are drawn anew
-    collapse: float = 2.0  # the loss so many times above its running level means going back, at half the rate
+    rate: Positive = 1e-3  # peak learning rate
+    adam_rate: Weight = 0.0  # of Adam's part beside Muon; 0: the same
+    momentum: Decay = 0.95  # Muon's
+    final: Share = 0.01  # the cosine ends at this fraction of it
+    warmup: Share = 0.02  # fraction of the run spent rising to it
+    betas: Decays = (0.9, 0.99)
+    clip: Weight = 1.0  # largest gradient norm; 0: any
+    ema: Share = 0.999  # decay a step of the averaged weights
+    revive: Share = 0.0  # until this fraction of the run, channels found silent at a validation are drawn anew
+    collapse: Ratio = 2.0  # the loss so many times above its running level means going back, at half the rate
 
 
-@dataclass(frozen=True)
-class Recipe:
-    name: str
+class Recipe(Record):
+    """All of it; ``name`` becomes the id of the checkpoint."""
+
+    name: Annotated[str, AfterValidator(_usable)]
     model: ModelPart
     data: DataPart = DataPart()
     loss: LossPart = LossPart()
     optimiser: OptimiserPart = OptimiserPart()
-    minutes: float = 15.0  # default time budget
+    minutes: Positive = 15.0  # default time budget
 
 
-def _part(kind: type[T], values: Any, where: str) -> T:
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: expected a table")
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r} (known: {', '.join(sorted(known))})")
-    hints = get_type_hints(kind)
-    made = dict(values)
-    for key, value in values.items():
-        if hints[key] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UsageError(f"{where}: {key} must be a number, not {value!r}")
-        if hints[key] is int and (isinstance(value, bool) or not isinstance(value, int)):
-            raise UsageError(f"{where}: {key} must be a whole number, not {value!r}")
-        if hints[key] == tuple[int, ...]:
-            if not isinstance(value, list) or not value or not all(type(v) is int and v >= 1 for v in value):
-                raise UsageError(f"{where}: {key} must be a list of whole numbers from 1, not {value!r}")
-            made[key] = tuple(value)
-        allowed = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
-        if allowed and value not in allowed:
-            raise UsageError(f"{where}: {key} must be one of {', '.join(allowed)}, not {value!r}")
+def _checked(table: Mapping[str, Any]) -> Recipe:
     try:
-        return kind(**made)
-    except TypeError as error:
-        raise UsageError(f"{where}: {error}") from error
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise UsageError(complaint(error, table, f"recipe {table['name']}", Recipe)) from error
 
 
 def parse(text: str, name: str) -> Recipe:
-    """Read a recipe from TOML text. Raises ``UsageError`` that names the key that is wrong."""
+    """Read a recipe from TOML text. Raises ``UsageError`` that names the table and the key that is wrong."""
     try:
         table = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise UsageError(f"recipe {name}: {error}") from error
-    parts: dict[str, type[Any]] = {
-        "model": ModelPart,
-        "data": DataPart,
-        "loss": LossPart,
-        "optimiser": OptimiserPart,
-    }
-    made = {key: _part(parts[key], value, f"recipe {name}, [{key}]") if key in parts else value for key, value in table.items()}
-    return _part(Recipe, {"name": name, **made}, f"recipe {name}")
+    return _checked({"name": name, **table})
+
+
+def change(recipe: Recipe, name: str | None = None, **tables: Mapping[str, Any]) -> Recipe:
+    """``change(recipe, loss={"lr_guidance": 0.1})``: the recipe with other values of some keys.
+
+    Raises ``UsageError`` as ``parse`` does.
+    """
+    values = recipe.model_dump()
+    for table, keys in tables.items():
+        values[table] = {**values[table], **keys}
+    return _checked({**values, "name": name or recipe.name})
 
 
 def load(name: str) -> Recipe:
-    """A recipe of the package by name, or one of the user's own by path."""
+    """A recipe of the package by name, or one of the user's own by path.
+
+    Raises ``UsageError`` where there is none, and as ``parse`` does.
+    """
     path = Path(name)
     if path.suffix == ".toml":
         try:
             return parse(path.read_text(encoding="utf-8"), path.stem)
         except OSError as error:
             raise UsageError(f"recipe {name}: {error.strerror}") from error
-    folder = resources.files("carcli.training") / "recipes"
-    file = folder / f"{name}.toml"
+        except UnicodeDecodeError as error:
+            raise UsageError(f"recipe {name}: not a text file in UTF-8") from error
+    file = resources.files("carcli.training") / "recipes" / f"{name}.toml"
     if not file.is_file():
         raise UsageError(f"unknown recipe {name!r} (known: {', '.join(names())}; or give a .toml file)")
     return parse(file.read_text(encoding="utf-8"), name)

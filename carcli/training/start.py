@@ -7,16 +7,15 @@ from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
 from carcli.models.base import Network, Pair
-from carcli.models.layers import ResidualBlock
 from carcli.models.registry import build
+from carcli.training.health import residual_blocks
 from carcli.training.recipe import Recipe
 from carcli.weights import choose
 
 
 def _blocks(net: Network) -> list[str]:
     """The names of a network's residual blocks, in order, but for what it ``adds``: ``body.0``, ``body.1``…"""
-    blocks = (name for name, module in net.named_modules() if isinstance(module, ResidualBlock))
-    return [name for name in blocks if name.partition(".")[0] not in net.adds]
+    return [name for name in residual_blocks(net) if name.partition(".")[0] not in net.adds]
 
 
 def _renamed(given: Network, mine: Network) -> dict[str, Tensor]:
@@ -53,10 +52,9 @@ def _take(mine: Network, given: Network) -> bool:
     if not mine.can_start_from(given) or not state or {n: t.shape for n, t in state.items()} != expected:
         return False
     mine.load_state_dict({**own, **state})
+    blocks = residual_blocks(mine)
     for name in added:
-        block = mine.get_submodule(name)
-        assert isinstance(block, ResidualBlock)
-        for parameter in block.convolutions[1].parameters():
+        for parameter in blocks[name].convolutions[1].parameters():
             nn.init.zeros_(parameter)
     return True
 

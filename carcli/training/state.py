@@ -12,7 +12,7 @@ from torch import nn
 
 from carcli.errors import UsageError, WeightsError
 from carcli.runtime.files import write_whole
-from carcli.training.collapse import Watch
+from carcli.training.health import CollapseWatch
 from carcli.training.objective import Objective
 from carcli.training.optimisers import Optimisers
 from carcli.training.recipe import Recipe
@@ -37,12 +37,12 @@ class State:
     objective: Objective
     average: nn.ModuleDict  # of both networks, over the steps
     optimiser: Optimisers
-    watch: Watch
+    watch: CollapseWatch
     counters: Counters = field(default_factory=Counters)
 
     def collect(self, recipe: Recipe) -> dict[str, Any]:
         return {
-            "recipe": json.dumps(asdict(recipe), sort_keys=True),
+            "recipe": json.dumps(recipe.model_dump(mode="json"), sort_keys=True),
             "model": {f"{h}.{k}": v for h in ("down", "up") for k, v in getattr(self.objective, h).state_dict().items()},
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -74,6 +74,6 @@ def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
         before = kept["recipe"]
     except Exception as error:
         raise WeightsError(f"{path}: cannot resume from it ({str(error).splitlines()[0] if str(error) else error!r})") from error
-    if json.loads(before) != json.loads(json.dumps(asdict(recipe))):
+    if json.loads(before) != recipe.model_dump(mode="json"):
         raise UsageError(f"{path}: this run was begun with another recipe, or an older version of {recipe.name}")
     return dict(kept)

@@ -301,18 +301,24 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         y = torch.empty((x.shape[0], weight.shape[0], *x.shape[2:]), memory_format=torch.channels_last)
         _in_bands(_pixels(x.detach()), _filters(weight.detach()), bias.detach().numpy(), y.permute(0, 2, 3, 1).numpy())
         return y
-    return cast(Tensor, _Convolution.apply(x, weight, bias))
+    result: Tensor = _Convolution.apply(x, weight, bias)
+    return result
 
 
 class WinogradConv2d(nn.Conv2d):
     """A convolution computed by ``convolve``: same weights, same names."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.weight, cast(Tensor, self.bias))
+        assert self.bias is not None
+        return convolve(x, self.weight, self.bias)
 
 
 def use_winograd(network: nn.Module) -> None:
-    """Let every 3x3 convolution of ``network`` that can be computed so be computed so."""
+    """Let every 3x3 convolution of ``network`` that can be computed so be computed so, from now on.
+
+    Each stays the module that it is, with its parameters, hooks and name, for whatever holds it: only its class changes,
+    to one that differs from ``nn.Conv2d`` in ``forward`` alone.
+    """
     for module in network.modules():
         if (
             type(module) is nn.Conv2d

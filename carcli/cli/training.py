@@ -1,0 +1,84 @@
+"""What ``carcli train`` does: a run with a progress bar, or as lines of JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say_error
+from carcli.rescale.rescaler import pick_device
+from carcli.runtime import memory
+from carcli.training import recipe as recipes
+from carcli.training.loop import train
+from carcli.training.recipe import Recipe
+from carcli.training.run import Progress, Run, Stopped
+
+
+def list_recipes() -> None:
+    """Print the recipes of the package and what they are for."""
+    for name in recipes.names():
+        print(f"{name:24} {recipes.purpose(name)}")
+
+
+def chosen(name: str, lr_guidance: float | None) -> Recipe:
+    """A recipe by name or file, with a weight of its guidance that replaces its own, and is then told by its name."""
+    recipe = recipes.load(name)
+    if lr_guidance is None:
+        return recipe
+    weight = f"{lr_guidance:g}".replace("+", "")  # 1e+06: an id has no plus
+    return recipes.change(recipe, f"{recipe.name}-guidance-{weight}", loss={"lr_guidance": lr_guidance})
+
+
+def _line(progress: Progress) -> str:
+    fidelity = progress.fidelity
+    restored = f"held-out HR {fidelity.hr:.2f} dB, LR against bicubic {fidelity.lr:.2f} dB" if fidelity else ""
+    back = f", went back {progress.rollbacks} times" if progress.rollbacks else ""
+    return (
+        f"{progress.done:4.0%} step {progress.step}: {restored}, "
+        f"loss {progress.loss:.5f}, {progress.steps_per_second:.1f} steps/s{back}"
+    )
+
+
+def _skip(path: Path, reason: str) -> None:
+    say_error(f"{path}: left out of training ({reason})")
+
+
+def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bool, quiet: bool) -> None:
+    """Train, and show how it goes. Under ``torchrun`` the first process speaks for all."""
+    if os.environ.get("RANK", "0") != "0":
+        as_json, quiet = False, True
+    allow_large_images()
+    memory.keep_freed()
+    run = replace(run, device=str(pick_device(run.device)))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = [TextColumn(recipe.name), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn()]
+    interrupt = Interrupt()
+    try:
+        with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("decoding", total=1.0)
+
+            def observe(progress: Progress) -> None:
+                bar.update(task, completed=progress.done, description=_line(progress))
+                if progress.validated and as_json:
+                    emit({"event": "validation", **asdict(progress)})
+                elif progress.validated and not quiet:
+                    say_error(_line(progress))
+
+            best = train(recipe, photographs, run, observe, _skip, interrupt)
+    except Stopped as stopped:
+        if not quiet:
+            say_error(f"{run.folder}: {stopped}")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        interrupt.restore()
+    if as_json:
+        emit({"event": "done", "checkpoint": str(best)})
+    elif not quiet:
+        print(f"{best}: use it with carcli down PHOTOS --model {best} --scale {recipe.model.scale}")

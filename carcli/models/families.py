@@ -6,4 +6,5 @@ FAMILIES = {
     "bicubic": "bicubic down and bicubic up: the classical baseline",
     "lanczos": "Lanczos down and up: the other one",
 }
+DEFAULT = "edsr"  # where none is named
 CLASSICAL = ("bicubic", "lanczos")  # families without weights, at any scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,14 +15,17 @@ import pytest
 from conftest import PHOTOS
 from PIL import Image
 
-from carcli.batch import tasks
-from carcli.batch.pipeline import Settings
-from carcli.batch.plan import Job
-from carcli.errors import CarcliError, WeightsError
+import carcli.batch
+from carcli.batch import Down, Job, Observer, Options, Request, Result, Up
+from carcli.batch.folders import writable
+from carcli.batch.pipeline import Pipeline
+from carcli.batch.tasks import Downscaler, Upscaler
+from carcli.batch.work import Output, Worker
+from carcli.errors import CarcliError, UsageError, WeightsError
 from carcli.images import codec
+from carcli.rescale.refine import Refinement
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.runtime import files
-from carcli.weights.choose import family_of
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +33,20 @@ def bicubic() -> Rescaler:
     return load("bicubic", 4, "cpu")
 
 
-def statuses(results):
-    return [(r.status, r.reason) for r in results]
+@pytest.fixture(scope="module")
+def shrink(bicubic) -> Downscaler:
+    return Downscaler(bicubic)
+
+
+def run(jobs: list[Job], worker: Worker, **options) -> list[Result]:
+    return list(Pipeline([worker], Options(**options)).run(jobs))
 
 
 def leftovers(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if p.name.startswith(files.TEMPORARY)]
 
 
-def test_a_bad_file_is_named_and_the_rest_done(tmp_path, bicubic):
+def test_a_bad_file_is_named_and_the_rest_done(tmp_path, shrink):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"not an image")
     jobs = [
@@ -46,7 +55,7 @@ def test_a_bad_file_is_named_and_the_rest_done(tmp_path, bicubic):
         Job(tmp_path / "gone.jpg", None, "no such file or folder"),
         Job(PHOTOS / "cat.jpg", tmp_path / "lr/cat.png"),
     ]
-    results = list(tasks.run(jobs, partial(tasks.downscale, bicubic)))
+    results = run(jobs, shrink)
     assert [r.status for r in results] == ["done", "failed", "failed", "done"]
     assert "not an image" in results[1].reason
     assert not (tmp_path / "lr/bad.png").exists()
@@ -55,20 +64,19 @@ def test_a_bad_file_is_named_and_the_rest_done(tmp_path, bicubic):
     assert results[0].output_bytes == (tmp_path / "lr/eyes.png").stat().st_size
 
 
-def test_existing_outputs_are_left_alone_unless_overwritten(tmp_path, bicubic):
+def test_existing_outputs_are_left_alone_unless_overwritten(tmp_path, shrink):
     target = tmp_path / "eyes.png"
     target.write_bytes(b"precious")
     job = Job(PHOTOS / "eyes.png", target)
-    work = partial(tasks.downscale, bicubic)
-    assert [r.status for r in tasks.run([job], work)] == ["skipped"]
+    assert [r.status for r in run([job], shrink)] == ["skipped"]
     assert target.read_bytes() == b"precious"
-    assert [r.status for r in tasks.run([job], work, Settings(overwrite=True))] == ["done"]
+    assert [r.status for r in run([job], shrink, overwrite=True)] == ["done"]
     assert codec.read(target).tag is not None
 
 
 @pytest.mark.parametrize("where", ["write", "fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, bicubic, monkeypatch, where, error):
+def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, shrink, monkeypatch, where, error):
     target = tmp_path / "eyes.png"
     target.write_bytes(b"precious")
 
@@ -81,38 +89,38 @@ def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, bicub
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
-    run = partial(
-        list, tasks.run([Job(PHOTOS / "eyes.png", target)], partial(tasks.downscale, bicubic), Settings(overwrite=True))
-    )
+    attempt = partial(run, [Job(PHOTOS / "eyes.png", target)], shrink, overwrite=True)
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
-            run()
+            attempt()
     else:
-        assert "No space left" in run()[0].reason
+        assert "No space left" in attempt()[0].reason
     monkeypatch.undo()
     assert target.read_bytes() == b"precious"
     assert leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), WeightsError("damaged")])
-def test_a_failing_network_is_that_images_failure(tmp_path, error):
-    def work(_picture):
-        raise error
+def test_a_failing_network_is_that_images_failure(tmp_path, bicubic, error):
+    class Failing(Downscaler):
+        def __call__(self, picture, turn):
+            raise error
 
-    (result,) = tasks.run([Job(PHOTOS / "eyes.png", tmp_path / "a.png")], work)
+    (result,) = run([Job(PHOTOS / "eyes.png", tmp_path / "a.png")], Failing(bicubic))
     assert result.status == "failed"
     assert "memory" in result.reason or "damaged" in result.reason
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path, bicubic):
+def test_the_same_input_gives_the_same_bytes(tmp_path, shrink):
     for name in ("a.png", "b.png"):
-        list(tasks.run([Job(PHOTOS / "cat.jpg", tmp_path / name)], partial(tasks.downscale, bicubic)))
+        run([Job(PHOTOS / "cat.jpg", tmp_path / name)], shrink)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def upscaler(model=None, scale=None, ignore_tag=False):
-    return tasks.Upscaler(lambda name, at: load(name, at, "cpu"), family_of, model, scale, ignore_tag)
+    task = Up(Request(model, scale, ignore_tag))
+    return Upscaler(task, lambda name, at: load(name, at, "cpu"))
 
 
 @pytest.fixture
@@ -121,11 +129,10 @@ def tagged(bicubic, photo) -> codec.Picture:
 
 
 def test_up_takes_model_scale_and_size_from_the_tag(tagged, photo):
-    made, model, notes = upscaler()(tagged)
-    assert made.pixels.shape == photo.shape
-    assert model == "bicubic"
-    assert notes == ()
-    assert made.tag is None
+    output = upscaler()(tagged)
+    assert output.picture.pixels.shape == photo.shape
+    assert output.picture.tag is None
+    assert (output.model, output.notes) == ("bicubic", ())
 
 
 def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
@@ -136,18 +143,18 @@ def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
         time.sleep(0.05)
         return load(name, at, "cpu")
 
-    shared = tasks.Upscaler(slowly, family_of, None, None)
+    shared = Upscaler(Up(), slowly)
     with ThreadPoolExecutor(4) as threads:
-        first, *others = [made.pixels for made, _, _ in threads.map(shared, [tagged] * 4)]
+        first, *others = [output.picture.pixels for output in threads.map(shared, [tagged] * 4)]
     assert loaded == ["bicubic"]
     assert all(np.array_equal(first, other) for other in others)
 
 
 def test_up_of_an_ordinary_image_says_so(photo):
-    made, model, notes = upscaler(scale=2)(codec.Picture(photo[:20, :30]))
-    assert made.size == (60, 40)
-    assert model == "edsr-base-x2"
-    assert "no carcli tag" in notes[0]
+    output = upscaler(scale=2)(codec.Picture(photo[:20, :30]))
+    assert output.picture.size == (60, 40)
+    assert output.model == "edsr-base-x2"
+    assert output.notes == ("has no carcli tag: restored with edsr-base-x2, as super-resolution of an ordinary image",)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +170,9 @@ def test_a_tag_that_disagrees_says_how_to_go_on(tagged, options, message):
 
 
 def test_an_ignored_tag_is_no_tag(tagged, photo):
-    made, model, _ = upscaler("edsr", 4, ignore_tag=True)(tagged)
-    assert model == "edsr-base-x4"
-    assert made.size == (tagged.size[0] * 4, tagged.size[1] * 4)
+    output = upscaler("edsr", 4, ignore_tag=True)(tagged)
+    assert (output.model, output.notes) == ("edsr-base-x4", ())
+    assert output.picture.size == (tagged.size[0] * 4, tagged.size[1] * 4)
 
 
 def test_a_tag_of_unknown_or_other_weights_is_refused(tagged):
@@ -193,7 +200,7 @@ def test_alpha_grey_and_profile_survive_both_ways(bicubic, photo):
 def test_an_output_folder_that_cannot_be_written_is_noticed_first(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CarcliError, match="cannot write there"):
-        tasks.writable(tmp_path / "file" / "lr")
+        writable(tmp_path / "file" / "lr")
 
 
 def test_the_library_takes_and_gives_the_kinds_it_promises(bicubic, photo):
@@ -203,3 +210,51 @@ def test_the_library_takes_and_gives_the_kinds_it_promises(bicubic, photo):
     assert bicubic.up(bicubic.down(photo), size=(221, 161)).shape == photo.shape
     with pytest.raises(CarcliError, match="expected a uint8 array"):
         bicubic.down(photo.astype(np.float32))
+
+
+def test_a_whole_batch_from_a_program(tmp_path):
+    """What ``carcli down photos`` and ``carcli up lr`` do."""
+    cpu = Options(devices=("cpu",), include=("*.png",))
+    (small,) = carcli.batch.run(Down("bicubic", scale=4), [PHOTOS], tmp_path / "lr", cpu)
+    assert (small.status, small.target, small.model) == ("done", tmp_path / "lr" / "eyes.png", "bicubic")
+    (back,) = carcli.batch.run(Up(), [tmp_path / "lr"], tmp_path / "sr", cpu)
+    assert (back.status, back.output_size) == ("done", small.input_size)
+    (again,) = carcli.batch.run(Down("bicubic", scale=4), [PHOTOS], tmp_path / "lr", cpu)
+    assert (again.status, again.reason) == ("skipped", "done already")
+
+
+def test_a_batch_that_cannot_be_run_says_so_at_once(tmp_path):
+    with pytest.raises(UsageError, match="no images in"):
+        carcli.batch.run(Down("bicubic"), [tmp_path], tmp_path / "lr")
+    with pytest.raises(WeightsError, match="unknown model"):
+        carcli.batch.run(Down("nonsense"), [PHOTOS], tmp_path / "lr")
+    with pytest.raises(UsageError, match="keeps the size"):
+        Down(to_grey=True, scale=2)
+
+
+def test_an_observer_hears_of_every_image(tmp_path):
+    class Listener(Observer):
+        def __init__(self):
+            self.heard = []
+
+        def settled(self, result):
+            self.heard.append(result)
+
+    listener = Listener()
+    results = list(carcli.batch.run(Down("bicubic"), [PHOTOS], tmp_path, Options(devices=("cpu",)), listener))
+    assert sorted(listener.heard, key=str) == sorted(results, key=str)
+
+
+def test_what_describes_a_batch_can_be_sent_anywhere():
+    job = Job(Path("a.jpg"), Path("lr/a.png"))
+    result = Result(Path("a.jpg"), Path("lr/a.png"), "done", notes=("note",), input_size=(3, 2))
+    tasks = [Down("tad", 2, refinement=Refinement(3)), Up(Request("edsr", 4, ignore_tag=True), tile=64)]
+    for data in (job, result, Options(include=("*.jpg",), workers=3), *tasks):
+        assert pickle.loads(pickle.dumps(data)) == data
+
+
+def test_an_output_can_be_sent_too(tagged, photo):
+    output = Downscaler(load("bicubic", 4, "cpu"))(codec.Picture(photo))
+    copy: Output = pickle.loads(pickle.dumps(output))
+    assert np.array_equal(copy.picture.pixels, tagged.pixels)
+    assert (copy.picture.tag, copy.model) == (tagged.tag, "bicubic")

@@ -8,11 +8,14 @@ import os
 import pytest
 from conftest import noise, write_photos
 from PIL import Image
+from workers import Copy
 
-from carcli.batch import estimate, tasks
+from carcli.batch import estimate
+from carcli.batch.job import Job
 from carcli.batch.journal import NAME, Journal
-from carcli.batch.pipeline import Settings
-from carcli.batch.plan import Filter, Job, plan
+from carcli.batch.options import Options
+from carcli.batch.pipeline import Pipeline
+from carcli.batch.plan import Filter, plan
 from carcli.errors import CarcliError
 
 
@@ -24,14 +27,13 @@ def folders(tmp_path):
     return photos, tmp_path / "lr"
 
 
-def copy(picture):
-    return picture, "copy", ()
-
-
 def go(folders, settings="a", **options):
     photos, lr = folders
     journal = Journal(lr, settings)
-    return list(tasks.run(plan([photos], lr), copy, Settings(**options), journal=journal))
+    try:
+        return list(Pipeline([Copy()], Options(**options), history=journal).run(plan([photos], lr)))
+    finally:
+        journal.close()
 
 
 def records(folders) -> list[dict]:

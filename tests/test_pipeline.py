@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,59 +13,59 @@ import pytest
 import torch
 from conftest import PHOTOS, noise
 from PIL import Image
+from workers import Copy
 
-from carcli.batch import pipeline, tasks
-from carcli.batch.pipeline import Pace, Settings
-from carcli.batch.plan import Job
+from carcli.batch.job import Job
+from carcli.batch.observer import Observer
+from carcli.batch.options import Options
+from carcli.batch.pace import Pace
+from carcli.batch.pipeline import HELD, Pipeline
+from carcli.batch.tasks import Downscaler, Up, Upscaler
 from carcli.errors import Abandoned
 from carcli.images import codec
 from carcli.images.codec import Header, Picture
 from carcli.models.bicubic import BicubicDown
 from carcli.rescale import tiling
 from carcli.rescale.rescaler import load
+from carcli.rescale.turn import ALONE, Cancel, Turn
 from carcli.runtime.files import TEMPORARY
-from carcli.runtime.threads import streams, take_share
-from carcli.weights.choose import family_of
+from carcli.runtime.threads import streams
 
 
 @pytest.fixture(scope="module")
 def shrink():
-    return partial(tasks.downscale, load("bicubic", 4, "cpu"))
+    return Downscaler(load("bicubic", 4, "cpu"))
 
 
 @pytest.fixture
 def jobs(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    made = []
+    jobs = []
     for i in range(24):
         path = folder / f"{i:02}.png"
         if i % 6 == 5:
             path.write_bytes(b"no image")
         else:
             Image.fromarray(noise(20 + i, 40, seed=i)).save(path)
-        made.append(Job(path, tmp_path / "lr" / path.name))
-    return made
+        jobs.append(Job(path, tmp_path / "lr" / path.name))
+    return jobs
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def copy(picture: Picture):
-    return picture, "copy", ()
-
-
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("devices", [1, 3])
 def test_results_come_in_order_and_do_not_depend_on_how_many_work(jobs, tmp_path, shrink, workers, devices):
-    results = list(pipeline.run(jobs, [shrink] * devices, Settings(workers=workers)))
+    results = list(Pipeline([shrink] * devices, Options(workers=workers)).run(jobs))
     assert [r.source for r in results] == [j.source for j in jobs]
     assert [r.status for r in results] == ["failed" if i % 6 == 5 else "done" for i in range(24)]
     for job, result in zip(jobs, results, strict=True):
         if result.status == "done":
             picture = codec.read(job.source)
-            assert np.array_equal(codec.read(job.target).pixels, shrink(picture)[0].pixels)
+            assert np.array_equal(codec.read(job.target).pixels, shrink(picture).picture.pixels)
     assert not [p for p in contents(tmp_path / "lr") if p.startswith(TEMPORARY)]
 
 
@@ -74,14 +73,13 @@ def test_stages_overlap(jobs):
     """While one image is computed, others are decoded and encoded."""
     seen, most, lock = Counter(), Counter(), threading.Lock()
 
-    def work(picture):
+    def work(picture, turn):
         with lock:
             seen["computing"] += 1
             most["computing"] = max(most["computing"], seen["computing"])
         time.sleep(0.02)
         with lock:
             seen["computing"] -= 1
-        return copy(picture)
 
     honest = codec.read
 
@@ -92,7 +90,7 @@ def test_stages_overlap(jobs):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "read", read)
-        list(pipeline.run(jobs, [work], Settings(workers=3)))
+        list(Pipeline([Copy(work)], Options(workers=3)).run(jobs))
     assert most["computing"] == 1  # a device has one thread
     assert most["read while computing"] > 3
 
@@ -102,21 +100,18 @@ def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, set_threa
     set_threads(4)
     seen, both = [], threading.Barrier(2)
 
-    def work(picture):
+    def work(picture, turn):
         both.wait(10)  # two are computed at once
-        take_share()
-        seen.append(torch.get_num_threads())
+        alone(picture, turn)
         both.wait(10)  # and neither is done before the other has looked
-        return copy(picture)
 
-    def alone(picture):
-        take_share()
+    def alone(picture, turn):
+        turn.begin()
         seen.append(torch.get_num_threads())
-        return copy(picture)
 
-    assert len(list(pipeline.run(jobs[:2], [work] * 2, Settings(workers=4)))) == 2
+    assert len(list(Pipeline([Copy(work)] * 2, Options(workers=4)).run(jobs[:2]))) == 2
     assert seen == [2, 2]
-    list(pipeline.run(jobs[2:3], [alone] * 2, Settings(workers=4)))
+    list(Pipeline([Copy(alone)] * 2, Options(workers=4)).run(jobs[2:3]))
     assert seen[2:] == [4]
     assert torch.get_num_threads() == 4
     with ThreadPoolExecutor(1) as another:
@@ -124,14 +119,14 @@ def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, set_threa
 
 
 def test_streams_that_share_networks_write_what_one_image_after_the_other_gives(jobs, tmp_path, set_threads):
-    down = partial(tasks.downscale, load("edsr", 4, "cpu"))
-    up = tasks.Upscaler(lambda name, scale: load(name, scale, "cpu"), family_of, None, None)
+    down = Downscaler(load("edsr", 4, "cpu"))
+    up = Upscaler(Up(), lambda name, scale: load(name, scale, "cpu"))
     set_threads(2)
     for side_by_side, folder in ((1, "one"), (2, "two")):
         small = [Job(j.source, tmp_path / folder / "lr" / j.source.name) for j in jobs[:5]]
         back = [Job(j.target, tmp_path / folder / "sr" / j.source.name) for j in small]
         for these, work in ((small, down), (back, up)):
-            results = list(pipeline.run(these, [work] * side_by_side, Settings(workers=2 * side_by_side)))
+            results = list(Pipeline([work] * side_by_side, Options(workers=2 * side_by_side)).run(these))
             assert {r.status for r in results} == {"done"}
     for kind in ("lr", "sr"):
         assert contents(tmp_path / "one" / kind) == contents(tmp_path / "two" / kind)
@@ -144,31 +139,37 @@ def test_a_cpu_of_several_cores_has_two_streams(set_threads):
     assert streams(torch.device("cuda")) == 1
 
 
-def test_images_in_flight_stay_within_the_memory_given(jobs, monkeypatch):
-    weights = {j.source: pipeline._weight(j, Settings()) for j in jobs}
-    room = 3 * max(weights.values())
-    now, most, lock = [0], [0], threading.Lock()
-    honest = pipeline._process
+class Held(Observer):
+    """Counts the bytes that images in flight take, from when they are computed until they are written."""
 
-    def process(job, *rest):
-        with lock:
-            now[0] += weights[job.source]
-            most[0] = max(most[0], now[0])
-        try:
-            time.sleep(0.005)
-            return honest(job, *rest)
-        finally:
-            with lock:
-                now[0] -= weights[job.source]
+    def __init__(self):
+        self.now = self.most = 0
+        self._weights, self._lock = {}, threading.Lock()
 
-    monkeypatch.setattr(pipeline, "_process", process)
-    assert len(list(pipeline.run(jobs, [copy], Settings(workers=20, memory=room)))) == len(jobs)
-    assert 0 < most[0] <= room
-    assert len(list(pipeline.run(jobs, [copy], Settings(overwrite=True, workers=20, memory=1)))) == len(jobs)  # one at a time
+    def compute(self, picture, turn):
+        weight = HELD * picture.pixels.shape[0] * picture.pixels.shape[1]
+        with self._lock:
+            self._weights[picture.size] = weight
+            self.now += weight
+            self.most = max(self.most, self.now)
+        time.sleep(0.005)
+
+    def settled(self, result):
+        with self._lock:
+            self.now -= self._weights.get(result.output_size, 0)
+
+
+@pytest.mark.parametrize("images", [3, 1, 0])
+def test_images_in_flight_stay_within_the_memory_given(jobs, images):
+    largest = max(HELD * header.pixels for job in jobs if (header := codec.peek(job.source)) is not None)
+    held, options = Held(), Options(workers=20, memory=max(1, images * largest))
+    assert len(list(Pipeline([Copy(held.compute)] * 20, options, observer=held).run(jobs))) == len(jobs)
+    assert 0 < held.most <= max(1, images) * largest  # where there is no room for one, it is alone
+    assert held.now == 0
 
 
 def test_a_caller_that_stops_listening_leaves_nothing_half_done(jobs, tmp_path, shrink):
-    results = pipeline.run(jobs, [shrink], Settings(workers=3))
+    results = Pipeline([shrink], Options(workers=3)).run(jobs)
     assert next(results).status == "done"
     results.close()
     done = contents(tmp_path / "lr")
@@ -176,34 +177,80 @@ def test_a_caller_that_stops_listening_leaves_nothing_half_done(jobs, tmp_path, 
     assert not [name for name in done if name.startswith(TEMPORARY)]
     assert all(codec.read(tmp_path / "lr" / name).tag is not None for name in done)
     assert not [t for t in threading.enumerate() if t.name.startswith(("image", "compute"))]
-    assert not tiling.abandon.is_set()
 
 
 def test_a_computation_that_nobody_waits_for_is_given_up():
-    calls = []
+    calls, cancel = [], Cancel()
 
     class Slow(BicubicDown):
         def forward(self, hr):
             calls.append(1)
-            tiling.abandon.set()
+            cancel.request()
             return super().forward(hr)
 
-    try:
-        with pytest.raises(Abandoned):
-            tiling.run(Slow(2), noise(64, 64), down=True, device=torch.device("cpu"), tile=8)
-    finally:
-        tiling.abandon.clear()
+    with pytest.raises(Abandoned):
+        tiling.run(Slow(2), noise(64, 64), down=True, device=torch.device("cpu"), tile=8, turn=Turn(cancelled=cancel))
     assert len(calls) == 1
+
+
+class Gate(BicubicDown):
+    """A network that waits in its first tile until it is let through."""
+
+    def __init__(self, scale):
+        super().__init__(scale)
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def forward(self, hr):
+        self.reached.set()
+        assert self.open.wait(30)
+        return super().forward(hr)
+
+    def shrink(self, picture, turn=ALONE):
+        return tiling.run(self, picture.pixels, down=True, device=torch.device("cpu"), tile=8, turn=turn)
+
+
+def test_cancelling_a_batch_leaves_others_alone(jobs, tmp_path):
+    """Neither another batch at the same time, nor a call in another thread, hears of it."""
+    ours, theirs, alone = Gate(2), Gate(2), Gate(2)
+    others = [Job(job.source, tmp_path / "others" / job.source.name) for job in jobs]
+    results = Pipeline([Copy(ours.shrink)], Options(workers=2)).run(jobs)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(next, results)
+        batch = threads.submit(list, Pipeline([Copy(theirs.shrink)], Options(workers=2)).run(others))
+        call = threads.submit(alone.shrink, Picture(noise(64, 64)))
+        for gate in (ours, theirs, alone):
+            assert gate.reached.wait(30)
+        ours.open.set()
+        assert first.result().status == "done"
+        results.close()
+        for gate in (theirs, alone):
+            gate.open.set()
+        assert [r.status for r in batch.result()] == ["failed" if i % 6 == 5 else "done" for i in range(24)]
+        assert call.result().shape == (32, 32, 3)
+
+
+def test_an_interrupted_batch_leaves_others_alone(jobs, tmp_path):
+    """What Ctrl-C does to a batch: an exception comes through it, while another computes."""
+    theirs = Gate(2)
+
+    def interrupted(picture, turn):
+        assert theirs.reached.wait(30)
+        raise KeyboardInterrupt
+
+    others = [Job(job.source, tmp_path / "others" / job.source.name) for job in jobs]
+    with ThreadPoolExecutor(1) as threads:
+        batch = threads.submit(list, Pipeline([Copy(theirs.shrink)], Options(workers=2)).run(others))
+        with pytest.raises(KeyboardInterrupt):
+            list(Pipeline([Copy(interrupted)], Options(workers=2)).run(jobs))
+        theirs.open.set()
+        assert {r.status for r in batch.result()[:5]} == {"done"}
 
 
 def test_nothing_is_begun_once_it_is_told_to_stop(jobs):
     done = []
 
-    def work(picture):
-        done.append(1)
-        return copy(picture)
-
-    results = list(pipeline.run(jobs, [work], Settings(workers=2, stop=lambda: len(done) >= 4)))
+    worker = Copy(lambda picture, turn: done.append(1))
+    results = list(Pipeline([worker], Options(workers=2), stop=lambda: len(done) >= 4).run(jobs))
     assert 4 <= len(done) <= 6
     order = [[j.source for j in jobs].index(r.source) for r in results]
     assert order == sorted(order)
@@ -212,21 +259,16 @@ def test_nothing_is_begun_once_it_is_told_to_stop(jobs):
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_a_batch_ends_after_so_many_failures(jobs, most):
-    results = list(tasks.run(jobs, copy, Settings(workers=1), max_errors=most))
+    results = list(Pipeline([Copy()], Options(workers=1, max_errors=most)).run(jobs))
     assert most <= sum(r.status == "failed" for r in results) <= most + 1
     assert len(results) < len(jobs) or most == 4
 
 
 def test_the_slowest_stage_is_known(jobs):
-    pace = Pace()
-
-    def work(picture):
-        time.sleep(0.02)
-        return copy(picture)
-
-    list(pipeline.run(jobs, [work], Settings(workers=2), pace))
-    assert pace.slowest(2, 1) == "compute"
-    assert all(seconds > 0 for seconds in pace.seconds.values())
+    pipeline = Pipeline([Copy(lambda picture, turn: time.sleep(0.02))], Options(workers=2))
+    list(pipeline.run(jobs))
+    assert pipeline.slowest() == "compute"
+    assert all(seconds > 0 for seconds in pipeline.pace.seconds.values())
     assert Pace({"decode": 9.0, "compute": 4.0, "encode": 1.0}).slowest(1, 1) == "decode"
     assert Pace({"decode": 9.0, "compute": 4.0, "encode": 1.0}).slowest(3, 1) == "compute"
 
@@ -276,12 +318,12 @@ def test_a_large_image_is_written_in_bands(monkeypatch, shape, alpha):
     assert np.array_equal(np.asarray(whole).reshape(*shape[:2], -1)[..., : shape[2]], picture.pixels)
 
 
-def test_a_header_tells_the_size_and_the_scale(tmp_path, shrink):
+def test_a_header_tells_the_size_and_the_tag(tmp_path, shrink):
     assert codec.peek(PHOTOS / "eyes.png") == Header(221, 161)
     assert codec.peek(tmp_path / "nothing.png") is None
     with (tmp_path / "lr.png").open("wb") as file:
-        codec.encode(shrink(Picture(noise(16, 16)))[0], file)
-    assert codec.peek(tmp_path / "lr.png").scale == 4
+        codec.encode(shrink(Picture(noise(16, 16))).picture, file)
+    assert codec.peek(tmp_path / "lr.png").tag.scale == 4
     whole = (tmp_path / "lr.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 8])
     assert codec.peek(tmp_path / "cut.png") == codec.peek(tmp_path / "lr.png")

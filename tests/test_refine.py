@@ -9,7 +9,7 @@ from conftest import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcli.batch.tasks import downscale
+from carcli.batch.tasks import Downscaler
 from carcli.errors import UsageError
 from carcli.images.codec import Picture
 from carcli.rescale import refine as module
@@ -107,7 +107,7 @@ def test_windows_are_as_good_as_the_whole_and_leave_no_seam(bicubic, photo, monk
     image = np.tile(photo, (2, 2, 1))[:256, :256]
     lr = bicubic.down(image)
     whole = refine(bicubic, image, lr, Refinement(20))
-    monkeypatch.setattr(module, "ALONE", 0)
+    monkeypatch.setattr(module, "UNDIVIDED", 0)
     monkeypatch.setattr(module, "CORE", 24)
     tiled = refine(bicubic, image, lr, Refinement(20))
     assert tiled.gain == pytest.approx(whole.gain, abs=0.02)
@@ -119,7 +119,7 @@ def test_windows_are_as_good_as_the_whole_and_leave_no_seam(bicubic, photo, monk
 def test_no_more_than_a_window_is_ever_differentiated(photo, monkeypatch):
     """What bounds the memory: the largest input of the upscaler while gradients are kept."""
     pair = load("bicubic", 4, "cpu")
-    monkeypatch.setattr(module, "ALONE", 0)
+    monkeypatch.setattr(module, "UNDIVIDED", 0)
     monkeypatch.setattr(module, "CORE", 24)
     seen = []
     honest = pair.networks.up.forward
@@ -174,12 +174,13 @@ def test_the_weights_are_left_alone(tad, crop):
 
 
 def test_the_tag_and_the_note_say_what_was_done(tad, crop):
-    made, _, (note,) = downscale(tad, Picture(crop), refinement=Refinement(4))
-    assert made.tag.refinement.startswith("fast 4 +")
-    assert made.tag.refinement.endswith(" dB")
+    output = Downscaler(tad, Refinement(4))(Picture(crop))
+    lr, (note,) = output.picture, output.notes
+    assert lr.tag.refinement.startswith("fast 4 +")
+    assert lr.tag.refinement.endswith(" dB")
     assert "LR against bicubic" in note
     assert "bytes" in note
-    assert tad.up_picture(made).pixels.shape == crop.shape
+    assert tad.up_picture(lr).pixels.shape == crop.shape
 
 
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"method": "slow"}, {"lr_weight": -1}, {"epsilon": 0}, {"alpha": 0}])

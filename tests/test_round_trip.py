@@ -10,11 +10,11 @@ from conftest import noise
 from PIL import ExifTags, Image
 from test_images import SRGB, png_16
 
+from carcli.batch.pipeline import Pipeline
 from carcli.batch.plan import plan
-from carcli.batch.tasks import Upscaler, downscale, run
+from carcli.batch.tasks import Downscaler, Up, Upscaler
 from carcli.images import codec
 from carcli.rescale.rescaler import Rescaler, load
-from carcli.weights.choose import family_of
 
 _rescalers: dict[tuple[str, int | None], Rescaler] = {}
 
@@ -62,9 +62,9 @@ def test_every_kind_comes_back(tmp_path, model, scale, kind, size):
     source.write_bytes(data)
     original = codec.decode(data)
 
-    (small,) = run(plan([source], tmp_path / "lr"), lambda p: downscale(rescaler(model, scale), p))
+    (small,) = Pipeline([Downscaler(rescaler(model, scale))]).run(plan([source], tmp_path / "lr"))
     assert small.status == "done", small.reason
-    (back,) = run(plan([small.target], tmp_path / "sr"), Upscaler(rescaler, family_of, None, None))
+    (back,) = Pipeline([Upscaler(Up(), rescaler)]).run(plan([small.target], tmp_path / "sr"))
     assert back.status == "done", back.reason
 
     with Image.open(small.target) as lr, Image.open(back.target) as sr:

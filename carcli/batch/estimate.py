@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carcli.batch.plan import Job
+from carcli.batch.job import Job
 from carcli.errors import CarcliError
 from carcli.images import codec
 from carcli.images.codec import Header
@@ -68,10 +68,10 @@ def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float],
     )
 
 
-def refuse_if_full(found: Estimate, output: Path) -> None:
+def refuse_if_full(estimate: Estimate, output: Path) -> None:
     """Raises ``CarcliError`` where the disk cannot hold what a batch will write."""
-    if not found.fits:
+    if not estimate.fits:
         raise CarcliError(
-            f"{output}: its disk has {found.free_bytes / 1e9:.1f} GB free, and {found.waiting} images need about "
-            f"{found.output_bytes / 1e9:.1f} GB; free some, name another disk with -o, or pass --ignore-space"
+            f"{output}: its disk has {estimate.free_bytes / 1e9:.1f} GB free, and {estimate.waiting} images need about "
+            f"{estimate.output_bytes / 1e9:.1f} GB; free some, name another disk with -o, or pass --ignore-space"
         )

@@ -13,17 +13,18 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-from carcli.batch.pipeline import Result
-from carcli.batch.plan import Job
+from carcli.batch.history import Recorded
+from carcli.batch.job import Job, Result
 
 NAME = ".carcli-journal.jsonl"
-Recorded = Literal["unknown", "same", "settings", "source"]  # what an output that is there was made with, against now
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Origin:
+    """What an output was made from."""
+
     settings: str
     source: str
     size: int
@@ -31,8 +32,8 @@ class _Made:
 
 
 def _state(source: Path) -> tuple[int, int]:
-    found = source.stat()
-    return found.st_size, found.st_mtime_ns
+    status = source.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 class Journal:
@@ -40,7 +41,7 @@ class Journal:
 
     def __init__(self, folder: Path, settings: str) -> None:
         self.path, self.folder, self.settings = folder / NAME, folder, settings
-        self._made: dict[str, _Made] = {}
+        self._origins: dict[str, _Origin] = {}
         self._file: IO[str] | None = None
         self._lock = threading.Lock()
         try:
@@ -54,33 +55,38 @@ class Journal:
         try:
             record = json.loads(line)
             if record["status"] == "done":
-                made = _Made(str(record["settings"]), str(record["source"]), int(record["size"]), int(record["changed"]))
-                self._made[str(record["target"])] = made
+                self._origins[str(record["target"])] = _Origin(
+                    settings=str(record["settings"]),
+                    source=str(record["source"]),
+                    size=int(record["size"]),
+                    changed=int(record["changed"]),
+                )
         except (ValueError, KeyError, TypeError):
             pass  # cut by a crash, or by somebody's editor
 
     def _name(self, target: Path) -> str:
         return os.path.relpath(target, self.folder)
 
-    def recorded(self, job: Job) -> Recorded:
+    def how_made(self, job: Job) -> Recorded:
         """How the output that is there was made: from the same source with the same settings, or not, or nobody knows."""
         assert job.target is not None
-        made = self._made.get(self._name(job.target))
-        if made is None:
+        origin = self._origins.get(self._name(job.target))
+        if origin is None:
             return "unknown"
-        if made.settings != self.settings:
+        if origin.settings != self.settings:
             return "settings"
         try:
-            same = (made.source, made.size, made.changed) == (str(job.source.absolute()), *_state(job.source))
+            same = (origin.source, origin.size, origin.changed) == (str(job.source.absolute()), *_state(job.source))
         except OSError:
             return "unknown"
         return "same" if same else "source"
 
-    def append(self, result: Result) -> None:
+    def record(self, result: Result) -> None:
         """Note what became of an image; from any thread. Raises ``OSError``."""
         if result.status == "skipped":
             return
-        record: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": result.status}
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record: dict[str, Any] = {"time": now, "status": result.status}
         record["source"] = str(result.source.absolute())
         if result.target is not None:
             record["target"] = self._name(result.target)

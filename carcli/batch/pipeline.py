@@ -1,272 +1,164 @@
 """Many images at once: while one is computed, others are decoded and encoded, within a bound on what is held.
 
-A worker takes one image through all stages; the networks run in threads of their own, one for each device
-and two for a CPU, in each of which one image follows the other.
+A thread takes one image through all stages; the networks run in streams of their own, one for each worker: one for each
+device, and two for a CPU.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import NamedTuple
 
-import torch
-
-from carcli.batch.plan import Job
-from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
+from carcli.batch.history import History, NoHistory, settled_before
+from carcli.batch.job import Idle, Job, Result
+from carcli.batch.observer import SILENT, Observer
+from carcli.batch.options import Options
+from carcli.batch.pace import Pace
+from carcli.batch.streams import Streams
+from carcli.batch.window import Window
+from carcli.batch.work import Worker
+from carcli.errors import ImageError, UsageError, WeightsError
 from carcli.images import codec
-from carcli.images.codec import Picture
-from carcli.rescale import tiling
+from carcli.rescale.turn import Cancel
 from carcli.runtime.files import write_whole
-from carcli.runtime.threads import divide
 
-Status = Literal["done", "skipped", "failed"]
-Work = Callable[[Picture], tuple[Picture, str, tuple[str, ...]]]  # → the result, the checkpoint's id, notes for the user
-Stage = Literal["decode", "compute", "encode"]
-T = TypeVar("T")
-
-END = Job(Path(), None)  # what stands where there are no more
-AHEAD = 64  # images that may be finished before the one whose turn it is
 HELD = 12  # bytes of memory a pixel of the larger of an image and its result
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one image."""
+class _Pending(NamedTuple):
+    """The next job, until there is room for it."""
 
-    source: Path
-    target: Path | None
-    status: Status
-    reason: str | None = None  # of a failure or of skipping
-    notes: tuple[str, ...] = ()
-    model: str | None = None
-    input_size: tuple[int, int] | None = None  # width, height
-    output_size: tuple[int, int] | None = None
-    input_bytes: int | None = None
-    output_bytes: int | None = None
-    seconds: float = 0.0
+    job: Job
+    target: Path
+    weight: int  # bytes
 
 
-@dataclass
-class Pace:
-    """Seconds of work in each stage, over all workers; waiting is not counted."""
+class Pipeline:
+    """Runs jobs. As many images are computed side by side as there are ``workers``; ``stop``, once true, begins nothing more."""
 
-    seconds: dict[Stage, float] = field(default_factory=lambda: {"decode": 0.0, "compute": 0.0, "encode": 0.0})
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        options: Options | None = None,
+        *,
+        history: History | None = None,
+        observer: Observer = SILENT,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.pace = Pace()
+        self._workers, self._options = workers, options or Options()
+        self._history = history or NoHistory()
+        self._observer, self._stop = observer, stop
+        self._failures = 0
 
-    def timed(self, stage: Stage, work: Callable[[], T]) -> T:
-        """Do it, and count how long it took."""
-        began = time.perf_counter()
+    def slowest(self) -> str:
+        """The stage that sets the pace."""
+        return self.pace.slowest(self._options.in_flight, len(self._workers))
+
+    def run(self, jobs: Iterable[Job | Idle]) -> Generator[Result]:
+        """Process jobs and yield what became of each, in their order.
+
+        An image larger than the memory for images in flight is processed alone. Where the caller
+        stops listening, or an exception like ``KeyboardInterrupt`` comes through, images being
+        computed are given up, those being written are finished, and nothing is left half done.
+        """
+        self._failures = 0
+        cancel = Cancel()
+        streams = Streams(self._workers, cancel, self.pace)
+        pool = ThreadPoolExecutor(self._options.in_flight, "image")
+        window = Window(self._options.in_flight, self._options.room)
+        source, ended = iter(jobs), False
+        pending: _Pending | None = None
         try:
-            return work()
+            while window or not ended:
+                while not (ended or window.full):
+                    if pending is None:
+                        job = None if self._stopped() else next(source, None)
+                        ended = job is None
+                        if job is None or isinstance(job, Idle):
+                            break
+                        pending = self._prepared(job, window)
+                    elif window.fits(pending.weight):
+                        window.begin(pool.submit(self._settled, pending, streams), pending.weight)
+                        pending = None
+                    else:
+                        break
+                for result in window.results():
+                    self._failures += result.status == "failed"
+                    yield result
+                window.wait()
+        except BaseException:
+            cancel.request()
+            raise
         finally:
-            with self.lock:
-                self.seconds[stage] += time.perf_counter() - began
+            pool.shutdown(cancel_futures=True)
+            streams.shutdown()
 
-    def slowest(self, workers: int, streams: int) -> Stage:
-        """The stage that keeps its threads busy longest: more of anything else would not help."""
-        busy = {"decode": self.seconds["decode"] / workers, "encode": self.seconds["encode"] / workers}
-        return max(("compute", "decode", "encode"), key=lambda s: busy.get(s, self.seconds["compute"] / streams))
+    def _stopped(self) -> bool:
+        most = self._options.max_errors
+        return self._stop() or (most is not None and self._failures >= most)
 
+    def _prepared(self, job: Job, window: Window) -> _Pending | None:
+        """A job with its weight; None where it is settled without work, and in the window."""
+        result = settled_before(job, self._options, self._history)
+        if result is not None:
+            self._told(result)
+            window.settle(result)
+            return None
+        assert job.target is not None
+        header = codec.peek(job.source)
+        weight = 0 if header is None else HELD * header.pixels * max(1.0, self._workers[0].area(header))
+        return _Pending(job, job.target, round(weight))
 
-@dataclass(frozen=True)
-class Settings:
-    """How a batch is run; none of it changes what is written, but ``compression``."""
+    def _told(self, result: Result) -> None:
+        self._history.record(result)
+        self._observer.settled(result)
 
-    overwrite: bool = False
-    recorded: Callable[[Job], str] = lambda job: "unknown"  # how an output that is there was made, as the journal says it
-    note: Callable[[Result], None] = lambda result: None  # told what became of each image at once, from any thread
-    update: bool = False  # replace outputs whose source has changed since
-    compression: int = 6  # zlib's level of the PNGs
-    workers: int = 0  # images in flight; 0: two more than there are processors
-    memory: int = 0  # bytes that images in flight may take; 0: a half of the machine's
-    enlarges: Callable[[codec.Header], float] = lambda header: 1.0  # pixels of the result for each one of the file
-    stop: Callable[[], bool] = lambda: False  # once true, nothing more is begun
-
-    @property
-    def in_flight(self) -> int:
-        return self.workers or min((os.cpu_count() or 1) + 2, 16)
-
-    @property
-    def room(self) -> int:
-        return self.memory or _memory() // 2
-
-
-def _memory() -> int:
-    """Bytes of memory of this machine, or a guess."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
-
-
-def _failed(job: Job, reason: str, began: float) -> Result:
-    return Result(job.source, job.target, "failed", reason, seconds=time.monotonic() - began)
-
-
-class _Streams:
-    """The threads that networks run in; a worker borrows one that is free."""
-
-    def __init__(self, works: Sequence[Work]) -> None:
-        self._wanted, self._lock = 0, threading.Lock()
-        self._cores = torch.get_num_threads()  # of all streams together
-        begin = partial(divide, self._cores, lambda: min(self._wanted, len(works)))
-        self._threads = [ThreadPoolExecutor(1, f"compute-{i}", begin) for i in range(len(works))]
-        self._free: queue.SimpleQueue[tuple[ThreadPoolExecutor, Work]] = queue.SimpleQueue()
-        for pair in zip(self._threads, works, strict=True):
-            self._free.put(pair)
-
-    def __call__(self, picture: Picture, pace: Pace, stop: Callable[[], bool]) -> tuple[Picture, str, tuple[str, ...]]:
-        thread, work = borrowed = self._free.get()
+    def _settled(self, pending: _Pending, streams: Streams) -> Result:
+        """Process a job, and note it before anybody can ask for the result: an interrupt cannot come between."""
+        began = time.monotonic()
+        source, target = pending.job.source, pending.target
         try:
-            if stop() or tiling.abandon.is_set():
-                raise Abandoned
-            return thread.submit(pace.timed, "compute", lambda: work(picture)).result()
-        finally:
-            self._free.put(borrowed)
+            result = self._processed(source, target, streams, began)
+        except (ImageError, WeightsError, UsageError) as error:
+            result = _failed(source, target, str(error), began)
+        except OSError as error:
+            result = _failed(source, target, f"{error.filename or target}: {error.strerror or error}", began)
+        except MemoryError:
+            result = _failed(source, target, "not enough memory for it", began)
+        except RuntimeError as error:  # torch's: a device's memory, above all
+            result = _failed(source, target, " ".join(str(error).split())[:200], began)
+        self._told(result)
+        return result
 
-    @contextmanager
-    def wanted(self) -> Iterator[None]:
-        """While an image is decoded and computed: where fewer of them are left than there are streams, each has more cores."""
-        with self._lock:
-            self._wanted += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._wanted -= 1
-
-    def shutdown(self) -> None:
-        """Wait for the threads to end, and give the caller's torch its threads back."""
-        for thread in self._threads:
-            thread.shutdown(cancel_futures=True)
-        torch.set_num_threads(self._cores)
-
-
-def _process(job: Job, target: Path, compute: _Streams, settings: Settings, pace: Pace) -> Result:
-    began = time.monotonic()
-    try:
-        with compute.wanted():
-            picture = pace.timed("decode", lambda: codec.read(job.source))
-            made, model, notes = compute(picture, pace, settings.stop)
-        input_size, decoded_notes = picture.size, picture.notes
+    def _processed(self, source: Path, target: Path, streams: Streams, began: float) -> Result:
+        with streams.wanted():
+            picture = self.pace.timed("decode", lambda: codec.read(source))
+            output = streams.compute(picture, self._stopped)
+        size, notes = picture.size, picture.notes
         del picture
 
         def write() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, lambda file: codec.encode(made, file, settings.compression))
+            write_whole(target, lambda file: codec.encode(output.picture, file, self._options.compression))
 
-        pace.timed("encode", write)
-        input_bytes, output_bytes = job.source.stat().st_size, target.stat().st_size
-    except (ImageError, WeightsError, UsageError) as error:
-        return _failed(job, str(error), began)
-    except OSError as error:
-        return _failed(job, f"{error.filename or target}: {error.strerror or error}", began)
-    except MemoryError:
-        return _failed(job, "not enough memory for it", began)
-    except RuntimeError as error:  # torch's: a device's memory, above all
-        return _failed(job, f"{' '.join(str(error).split())[:200]}", began)
-    return Result(
-        job.source, target, "done", None, (*decoded_notes, *notes), model,
-        input_size, made.size, input_bytes, output_bytes, time.monotonic() - began,
-    )  # fmt: skip
-
-
-def _settle(job: Job, target: Path, compute: _Streams, settings: Settings, pace: Pace) -> Result:
-    """Process a job, and note it before anybody can ask for the result: an interrupt cannot come between."""
-    result = _process(job, target, compute, settings, pace)
-    settings.note(result)
-    return result
+        self.pace.timed("encode", write)
+        return Result(
+            source,
+            target,
+            "done",
+            notes=(*notes, *output.notes),
+            model=output.model,
+            input_size=size,
+            output_size=output.picture.size,
+            input_bytes=source.stat().st_size,
+            output_bytes=target.stat().st_size,
+            seconds=time.monotonic() - began,
+        )
 
 
-EXISTS = {
-    "unknown": "exists already; --overwrite replaces it",
-    "same": "done already",
-    "settings": "exists already, made with other settings; --overwrite replaces it",
-    "source": "exists already, but its source has changed since; --update replaces it",
-}
-
-
-def _settled(job: Job, settings: Settings) -> Result | None:
-    """What is known of a job without doing it."""
-    if job.target is None:
-        return Result(job.source, None, "failed", job.obstacle or "has no target")
-    if not settings.overwrite and job.target.exists():
-        how = settings.recorded(job)
-        if not (how == "source" and settings.update):
-            return Result(job.source, job.target, "skipped", EXISTS[how])
-    return None
-
-
-def _weight(job: Job, settings: Settings) -> int:
-    header = codec.peek(job.source)
-    return 0 if header is None else round(HELD * header.pixels * max(1.0, settings.enlarges(header)))
-
-
-def run(jobs: Iterable[Job | None], works: Sequence[Work], settings: Settings, pace: Pace | None = None) -> Generator[Result]:
-    """Process jobs and yield what became of each, in their order.
-
-    As many images are computed side by side as there are ``works``: one for each device, ``ops.threads.streams`` for a CPU.
-    A None among the jobs says that there is none at the moment.
-
-    An image larger than the memory for images in flight is processed alone. Where the caller
-    stops listening, or an exception like ``KeyboardInterrupt`` comes through, images being
-    computed are given up, those being written are finished, and nothing is left half done.
-    """
-    pace = pace or Pace()
-    compute = _Streams(works)
-    pool = ThreadPoolExecutor(settings.in_flight, "image")
-    turns: deque[Result | Future[Result]] = deque()
-    running: dict[Future[Result], int] = {}
-    source, held = iter(jobs), None  # held: a job too large for what is in flight, and its weight
-    tiling.abandon.clear()
-    try:
-        more = True
-        while more or turns:
-            while more and len(turns) < AHEAD + settings.in_flight and len(running) < settings.in_flight:
-                if held is None:
-                    job = END if settings.stop() else next(source, END)
-                    if job is END:
-                        more = False
-                    if job is END or job is None:
-                        break
-                    known = _settled(job, settings)
-                    if known is not None:
-                        settings.note(known)
-                        turns.append(known)
-                        continue
-                    held = job, _weight(job, settings)
-                job, weight = held
-                if running and sum(running.values()) + weight > settings.room:
-                    break
-                assert job.target is not None
-                future = pool.submit(_settle, job, job.target, compute, settings, pace)
-                running[future] = weight
-                turns.append(future)
-                held = None
-            while turns and (isinstance(turns[0], Result) or turns[0].done()):
-                first = turns.popleft()
-                try:
-                    yield first if isinstance(first, Result) else first.result()
-                except Abandoned:
-                    continue
-            if running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    del running[future]
-    except BaseException:
-        tiling.abandon.set()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        compute.shutdown()
-        tiling.abandon.clear()
+def _failed(source: Path, target: Path, reason: str, began: float) -> Result:
+    return Result(source, target, "failed", reason, seconds=time.monotonic() - began)

@@ -5,31 +5,35 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from carcli.batch.job import Job
 from carcli.errors import UsageError
 from carcli.images.codec import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to process. ``obstacle`` says why it cannot be, where that is known beforehand."""
+class Source:
+    """An image file, and the folder of its output, relative to the output folder."""
 
-    source: Path
-    target: Path | None
-    obstacle: str | None = None
+    path: Path
+    folder: Path
+
+    @property
+    def short(self) -> Path:
+        """The output's name, relative to the output folder, where no other image has the same."""
+        return self.folder / f"{self.path.stem}.png"
+
+    @property
+    def long(self) -> Path:
+        """The output's name where others have the short one."""
+        return self.folder / f"{self.path.name}.png"
 
 
-@dataclass(frozen=True)
-class _Found:
-    source: Path
-    folder: Path  # of the output, relative to the output folder
-
-
-def _walk(folder: Path, recursive: bool, output: Path) -> Iterable[_Found]:
+def _walk(folder: Path, recursive: bool, output: Path) -> Iterable[Source]:
     """Image files of a folder in order of name; hidden ones, links to folders and the output folder are left out."""
     try:
         entries = sorted(folder.iterdir(), key=lambda p: p.name)
@@ -40,10 +44,10 @@ def _walk(folder: Path, recursive: bool, output: Path) -> Iterable[_Found]:
             continue
         if path.is_dir():
             if recursive and not path.is_symlink() and path.resolve() != output:
-                for found in _walk(path, recursive, output):
-                    yield _Found(found.source, path.name / found.folder)
+                for source in _walk(path, recursive, output):
+                    yield Source(source.path, path.name / source.folder)
         elif path.suffix.lower() in SUFFIXES:
-            yield _Found(path, Path())
+            yield Source(path, Path())
 
 
 def _is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
@@ -65,9 +69,9 @@ class Filter:
     include: Sequence[str] = ()  # empty: all
     exclude: Sequence[str] = ()
 
-    def __call__(self, found: _Found) -> bool:
+    def __call__(self, source: Source) -> bool:
         def matches(pattern: str) -> bool:
-            subject = (found.folder / found.source.name).as_posix() if "/" in pattern else found.source.name
+            subject = (source.folder / source.path.name).as_posix() if "/" in pattern else source.path.name
             return fnmatch.fnmatch(subject.casefold(), pattern.casefold())
 
         return (not self.include or any(map(matches, self.include))) and not any(map(matches, self.exclude))
@@ -80,8 +84,22 @@ def _expanded(item: Path) -> Sequence[Path]:
     return sorted(Path(p) for p in glob.glob(str(item), recursive=True)) or [item]  # noqa: PTH207 - absolute patterns too
 
 
+def listed(path: Path) -> list[Path]:
+    """The inputs that a file names, one a line. Raises ``UsageError`` where it cannot be read."""
+    try:
+        return names(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def names(data: bytes) -> list[Path]:
+    """The inputs that a text names, one a line, or with zero bytes between them as ``find -print0`` writes them."""
+    text = data.decode(errors="surrogateescape")
+    return [Path(name) for name in (text.split("\0") if "\0" in text else text.splitlines()) if name.strip()]
+
+
 def plan(
-    inputs: Sequence[Path], output: Path, recursive: bool = False, wanted: Callable[[_Found], bool] = lambda found: True
+    inputs: Sequence[Path], output: Path, recursive: bool = False, wanted: Callable[[Source], bool] = lambda source: True
 ) -> list[Job]:
     """Jobs in the order of the inputs, folders in order of name.
 
@@ -103,47 +121,51 @@ def plan(
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file, but several images need a folder")
 
-    found: list[_Found | Job] = []
+    every = list(_sources(inputs, output, recursive, wanted))
+    return list(_jobs(every, output))
+
+
+def _sources(inputs: Sequence[Path], output: Path, recursive: bool, wanted: Callable[[Source], bool]) -> Iterable[Source | Job]:
+    """Every image file once, in the order of the inputs; what cannot be read is a job with an obstacle."""
     seen: set[Path] = set()
-    for item in (one for pattern in inputs for one in _expanded(pattern)):
+    for item in (item for pattern in inputs for item in _expanded(pattern)):
+        candidates: Iterable[Source | Job]
         if item.is_dir():
             try:
-                new: Iterable[_Found | Job] = [one for one in _walk(item, recursive, output.resolve()) if wanted(one)]
+                candidates = [source for source in _walk(item, recursive, output.resolve()) if wanted(source)]
             except UsageError as error:
-                new = [Job(item, None, str(error).removeprefix(f"{item}: "))]
+                candidates = [Job(item, None, str(error).removeprefix(f"{item}: "))]
         else:
-            new = [_Found(item, Path()) if item.exists() else Job(item, None, "no such file or folder")]
-        for one in new:
-            key = Path(os.path.abspath(one.source))
-            if key not in seen:
-                seen.add(key)
-                found.append(one)
+            candidates = [Source(item, Path()) if item.exists() else Job(item, None, "no such file or folder")]
+        for candidate in candidates:
+            absolute = Path(os.path.abspath(_path(candidate)))
+            if absolute not in seen:
+                seen.add(absolute)
+                yield candidate
 
-    short: dict[str, int] = defaultdict(int)
-    for one in found:
-        if isinstance(one, _Found):
-            short[_key(one.folder / f"{one.source.stem}.png")] += 1
-    taken: dict[str, Path] = {}
-    sources: dict[str, list[Path]] = defaultdict(list)
-    for one in found:
-        sources[one.source.name].append(one.source)
-    jobs: list[Job] = []
-    for one in found:
-        if isinstance(one, Job):
-            jobs.append(one)
+
+def _path(candidate: Source | Job) -> Path:
+    return candidate.path if isinstance(candidate, Source) else candidate.source
+
+
+def _jobs(every: Sequence[Source | Job], output: Path) -> Iterable[Job]:
+    """Give each source a target that no other has, or an obstacle."""
+    short = Counter(_key(source.short) for source in every if isinstance(source, Source))
+    inputs: dict[str, list[Path]] = defaultdict(list)  # by their own name
+    for candidate in every:
+        inputs[_path(candidate).name].append(_path(candidate))
+    owners: dict[str, Path] = {}
+    for source in every:
+        if isinstance(source, Job):
+            yield source
             continue
-        name = f"{one.source.stem}.png"
-        if short[_key(one.folder / name)] > 1:
-            name = f"{one.source.name}.png"
-        target = output / one.folder / name
-        owner = taken.setdefault(_key(target), one.source)
-        obstacle = None
-        if owner is not one.source:
-            obstacle = f"would be written to {target} like {owner}; use another output folder for it"
+        target = output / (source.long if short[_key(source.short)] > 1 else source.short)
+        owner = owners.setdefault(_key(target), source.path)
+        if owner is not source.path:
+            obstacle: str | None = f"would be written to {target} like {owner}; use another output folder for it"
         else:
-            obstacle = _obstacle(one.source, target, sources)
-        jobs.append(Job(one.source, None if obstacle else target, obstacle))
-    return jobs
+            obstacle = _obstacle(source.path, target, inputs)
+        yield Job(source.path, None if obstacle else target, obstacle)
 
 
 def _key(path: Path) -> str:

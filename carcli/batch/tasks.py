@@ -3,148 +3,154 @@
 from __future__ import annotations
 
 import io
-import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import ClassVar
 
-from carcli.batch import pipeline
-from carcli.batch.journal import Journal
-from carcli.batch.pipeline import Pace, Result, Settings, Work
-from carcli.batch.plan import Job
-from carcli.errors import CarcliError, ImageError
+from carcli.batch.observer import SILENT, Observer
+from carcli.batch.work import Output
+from carcli.errors import CarcliError, UsageError
 from carcli.images import codec, metrics
-from carcli.images.codec import Picture
-from carcli.rescale.refine import Observe, Refined, Refinement, down_refined
-from carcli.rescale.rescaler import Rescaler, load
-from carcli.weights.choose import BEST
+from carcli.images.codec import Header, Picture
+from carcli.models.families import DEFAULT
+from carcli.rescale.refine import Refined, Refinement, down_refined
+from carcli.rescale.rescaler import Rescaler, load, pick_device
+from carcli.rescale.resolve import Request, resolve
+from carcli.rescale.turn import ALONE, Turn
+from carcli.runtime.threads import streams
+from carcli.weights.choose import choose
+
+GREY = "tad"  # the family that hides colours in grey, where none is named
 
 
-def downscale(
-    rescaler: Rescaler,
-    picture: Picture,
-    tile: int | None = None,
-    refinement: Refinement | None = None,
-    observe: Observe = lambda done, gain: None,
-) -> tuple[Picture, str, tuple[str, ...]]:
-    """The LR picture, the checkpoint's id, and notes for the user."""
-    if refinement is None:
-        return rescaler.down_picture(picture, tile), rescaler.id, ()
-    made, refined = down_refined(rescaler, picture, refinement, tile, observe)
-    return made, rescaler.id, (_trade(rescaler, picture, made, refined, tile),)
+@dataclass(frozen=True)
+class Down:
+    """Makes small pictures with one pair."""
+
+    verb: ClassVar[str] = "down"
+
+    model: str | None = None  # a family, a checkpoint, or the path of a .safetensors file
+    scale: int | None = None  # where None, 4 or the checkpoint's own
+    to_grey: bool = False  # keep the size, and hide the colours in one channel
+    refinement: Refinement | None = None
+    precision: str = "fp32"
+    tile: int | None = None  # LR pixels a side; where None, the network's own
+
+    def __post_init__(self) -> None:
+        if self.to_grey and self.scale is not None:
+            raise UsageError("hiding colours in grey keeps the size: leave the scale out")
+
+    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Downscaler]:
+        """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
+        name = self.model or (GREY if self.to_grey else DEFAULT)
+        rescaler = load(name, 1 if self.to_grey else self.scale, device, self.precision)
+        if rescaler.to_grey and not self.to_grey:
+            raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
+        if self.to_grey and not rescaler.to_grey:
+            raise UsageError(f"{rescaler.id} makes no grey images; leave --model out, or name tad")
+        side_by_side = 1 if self.refinement else streams(rescaler.device)  # refining holds gradients
+        return [Downscaler(rescaler, self.refinement, self.tile, observer)] * side_by_side
 
 
-def _trade(rescaler: Rescaler, picture: Picture, made: Picture, refined: Refined, tile: int | None) -> str:
-    """What a refinement brought, and what it cost."""
-    plain = rescaler.down_picture(picture, tile)
-    bicubic = load("bicubic", rescaler.scale, "cpu").down_picture(picture, tile).pixels
-    sizes, distances = [], []
-    for one in (plain, made):
-        out = io.BytesIO()
-        codec.encode(one, out)
-        sizes.append(len(out.getvalue()))
-        distances.append(metrics.psnr(bicubic, one.pixels))
-    return (
-        f"refined by {refined.gain:+.2f} dB; LR against bicubic {distances[0]:.1f} -> {distances[1]:.1f} dB (RGB), "
-        f"PNG {sizes[0]} -> {sizes[1]} bytes"
-    )
-
-
-class Upscaler:
-    """Restores pictures, each with the model that its tag names, or with the one given; several threads may share one."""
+class Downscaler:
+    """``Down``, loaded."""
 
     def __init__(
         self,
-        load: Callable[[str, int | None], Rescaler],
-        family_of: Callable[[str], str | None],
-        model: str | None,
-        scale: int | None,
-        ignore_tag: bool = False,
+        rescaler: Rescaler,
+        refinement: Refinement | None = None,
         tile: int | None = None,
+        observer: Observer = SILENT,
     ) -> None:
-        self._load, self._family_of = load, family_of
-        self._model, self._scale, self._ignore_tag, self._tile = model, scale, ignore_tag, tile
-        self._loaded: dict[tuple[str, int | None], Rescaler] = {}
+        self._rescaler, self._refinement, self._tile = rescaler, refinement, tile
+        self._observer = observer
+
+    @property
+    def settings(self) -> str:
+        pair = self._rescaler
+        refinement = f" {self._refinement}" if self._refinement else ""
+        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}"
+
+    def area(self, header: Header) -> float:
+        return 1 / self._rescaler.scale**2
+
+    def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
+        """The LR picture with its tag."""
+        pair = self._rescaler
+        if self._refinement is None:
+            return Output(pair.down_picture(picture, self._tile, turn), pair.id)
+        lr, refined = down_refined(pair, picture, self._refinement, self._tile, self._observer.refining, turn)
+        return Output(lr, pair.id, (self._trade(picture, lr, refined, turn),))
+
+    def _trade(self, picture: Picture, lr: Picture, refined: Refined, turn: Turn) -> str:
+        """What a refinement brought, and what it cost."""
+        plain = self._rescaler.down_picture(picture, self._tile, turn)
+        bicubic = load("bicubic", self._rescaler.scale, "cpu").down_picture(picture, self._tile, turn).pixels
+        sizes, distances = [], []
+        for candidate in (plain, lr):
+            file = io.BytesIO()
+            codec.encode(candidate, file)
+            sizes.append(len(file.getvalue()))
+            distances.append(metrics.psnr(bicubic, candidate.pixels))
+        return (
+            f"refined by {refined.gain:+.2f} dB; LR against bicubic {distances[0]:.1f} -> {distances[1]:.1f} dB (RGB), "
+            f"PNG {sizes[0]} -> {sizes[1]} bytes"
+        )
+
+
+@dataclass(frozen=True)
+class Up:
+    """Restores pictures, each with the model that its tag names, or as requested."""
+
+    verb: ClassVar[str] = "up"
+
+    request: Request = field(default_factory=Request)
+    precision: str = "fp32"
+    tile: int | None = None  # LR pixels a side; where None, the network's own
+
+    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Upscaler]:
+        """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
+        chosen, model = pick_device(device), self.request.model
+        if model is not None and not model.endswith(".safetensors"):
+            choose(model, self.request.scale)  # an unknown model is an error at once, not once an image
+        on_device = partial(load, device=str(chosen), precision=self.precision)
+        return [Upscaler(self, on_device)] * streams(chosen)
+
+
+class Upscaler:
+    """``Up`` on a device; it loads each checkpoint once, when the first picture needs it."""
+
+    def __init__(self, task: Up, load: Callable[[str, int], Rescaler]) -> None:
+        self._task, self._load = task, load
+        self._loaded: dict[tuple[str, int], Rescaler] = {}
         self._lock = threading.Lock()
 
-    def _rescaler(self, model: str, scale: int | None) -> Rescaler:
+    @property
+    def settings(self) -> str:
+        request = self._task.request
+        ignoring = " ignoring tags" if request.ignore_tag else ""
+        return f"{request.model or 'as tagged'} x{request.scale or 'as tagged'} {self._task.precision}{ignoring}"
+
+    def area(self, header: Header) -> float:
+        try:
+            return float(resolve(header.tag, self._task.request, header.tag_error).scale ** 2)
+        except CarcliError:  # it will be refused, and nothing written
+            return 0.0
+
+    def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
+        """The restored picture. Raises ``ImageError`` where tag and request contradict each other."""
+        resolution = resolve(picture.tag, self._task.request, picture.tag_error)
+        if resolution.basis != "tag":
+            picture = replace(picture, tag=None, tag_error=None)
+        rescaler = self._rescaler(resolution.model, resolution.scale)
+        restored = rescaler.up_picture(picture, self._task.tile, turn)
+        return Output(restored, rescaler.id, resolution.notes(rescaler.id))
+
+    def _rescaler(self, model: str, scale: int) -> Rescaler:
         key = (model, scale)
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = self._load(model, scale)
             return self._loaded[key]
-
-    def __call__(self, picture: Picture) -> tuple[Picture, str, tuple[str, ...]]:
-        """Restore one picture. Raises ``ImageError`` where tag and request contradict each other."""
-        if self._ignore_tag:
-            picture = replace(picture, tag=None, tag_error=None)
-        if picture.tag_error is not None:
-            raise ImageError(picture.tag_error)
-        tag = picture.tag
-        if tag is None:
-            rescaler = self._rescaler(self._model or "edsr", self._scale)
-            note = f"has no carcli tag: restored with {rescaler.id}, as super-resolution of an ordinary image"
-            return rescaler.up_picture(picture, self._tile), rescaler.id, () if self._ignore_tag else (note,)
-        if self._scale is not None and self._scale != tag.scale:
-            raise ImageError(f"its tag says scale {tag.scale}, not {self._scale}; leave --scale out, or pass --ignore-tag")
-        made_by = self._family_of(tag.checkpoint)
-        if self._model not in (None, BEST, tag.checkpoint, made_by):
-            assert self._model is not None
-            if not self._model.endswith(".safetensors"):
-                raise ImageError(f"was made with {tag.checkpoint}, not {self._model}; leave --model out, or pass --ignore-tag")
-            return self._rescaler(self._model, tag.scale).up_picture(picture, self._tile), tag.checkpoint, ()
-        if made_by is None:
-            raise ImageError(
-                f"was made with checkpoint {tag.checkpoint}, which this carcli does not have; "
-                "pass its .safetensors file as --model, or --ignore-tag"
-            )
-        rescaler = self._rescaler(tag.checkpoint, tag.scale)
-        return rescaler.up_picture(picture, self._tile), rescaler.id, ()
-
-
-def run(
-    jobs: Iterable[Job | None],
-    works: Work | Sequence[Work],
-    settings: Settings | None = None,
-    *,
-    journal: Journal | None = None,
-    max_errors: int | None = None,
-    pace: Pace | None = None,
-) -> Generator[Result]:
-    """Process jobs, note each in the journal as it is settled, and yield what became of each, in order.
-
-    After ``max_errors`` failures nothing more is begun. As many images are computed side by side as there are ``works``.
-    """
-    settings = settings or Settings()
-    errors, asked = 0, settings.stop
-
-    def stop() -> bool:
-        return asked() or (max_errors is not None and errors >= max_errors)
-
-    settings = replace(settings, stop=stop)
-    if journal is not None:
-        settings = replace(settings, recorded=journal.recorded, note=journal.append)
-    several = works if isinstance(works, Sequence) else [works]
-    try:
-        with closing(pipeline.run(jobs, several, settings, pace)) as results:
-            for result in results:
-                errors += result.status == "failed"
-                yield result
-    finally:
-        if journal is not None:
-            journal.close()
-
-
-def writable(folder: Path) -> None:
-    """Make the output folder, and make sure that files can be created there.
-
-    Raises ``CarcliError`` where they cannot: then no image could be written at all.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "not writable")
-    except OSError as error:
-        raise CarcliError(f"{folder}: cannot write there ({error.strerror or error}); name another folder with -o") from error

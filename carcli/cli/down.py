@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.batches import Asked, Kind, batch_options, carry_out, plan_jobs
-from carcli.cli.common import INTERRUPTED, Interrupt, Live
+from carcli.cli.batches import BatchFlags, batch_options
+from carcli.errors import UsageError
+from carcli.models.families import DEFAULT
 
 
 @batch_options(output="lr")
 def down(
-    asked: Asked,
+    flags: BatchFlags,
     scale: Annotated[
         int | None,
         typer.Option(
@@ -20,7 +21,8 @@ def down(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="A family, a checkpoint, or a .safetensors file. Default: edsr.", show_default=False)
+        str | None,
+        typer.Option(help=f"A family, a checkpoint, or a .safetensors file. Default: {DEFAULT}.", show_default=False),
     ] = None,
     to_grey: Annotated[
         bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
@@ -38,47 +40,26 @@ def down(
     seed: Annotated[int, typer.Option(help="hcd: of its random start.")] = 0,
 ) -> None:
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
-    from functools import partial
-    from typing import cast
-
-    from carcli.batch import tasks
-    from carcli.errors import UsageError
-    from carcli.rescale.refine import Method, Refinement
-    from carcli.rescale.rescaler import load
-    from carcli.runtime.threads import streams
-
-    jobs = plan_jobs(asked)
-    settings, interrupt, live = None, None, Live()
-    if refine:
-        settings = Refinement(refine, cast(Method, refine_method), refine_lr_weight, refine_epsilon, refine_alpha, seed)
-        interrupt = Interrupt() if refine_keep else None
-
-    def observe(done: float, gain: float) -> bool:
-        live.show(f"refining, {done:.0%}, {gain:+.2f} dB")
-        return interrupt is not None and interrupt.asked
-
-    def stop() -> bool:
-        return interrupt is not None and interrupt.asked
+    from carcli.cli.run_batch import Down, Refinement, carry_out
 
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
-    name = model or ("tad" if to_grey else "edsr")
-    rescalers = [load(name, 1 if to_grey else scale, one, asked.precision) for one in asked.devices]
-    first = rescalers[0]
-    if first.to_grey != to_grey:
-        how = "makes no grey images; leave --model out, or name tad" if to_grey else "makes grey images; say --to-grey"
-        raise UsageError(f"{first.id} {how}")
-    works = [
-        partial(tasks.downscale, r, tile=asked.tile, refinement=settings, observe=observe)
-        for r in rescalers
-        for _ in range(1 if refine else streams(r.device))  # refining holds gradients: one image after the other
-    ]
-    made_by = f"{first.id} {first.digest[:12]} x{first.scale} {asked.precision}" + (f" {settings}" if settings else "")
-    kind = Kind("down", made_by, lambda header: 1 / first.scale**2)
-    try:
-        carry_out(asked, jobs, works, kind, live, stop)
-    finally:
-        if interrupt is not None:
-            interrupt.restore()
-    if stop():
-        raise typer.Exit(INTERRUPTED)
+    refinement = None
+    if refine:
+        refinement = Refinement(
+            iterations=refine,
+            method=refine_method,
+            lr_weight=refine_lr_weight,
+            epsilon=refine_epsilon,
+            alpha=refine_alpha,
+            seed=seed,
+        )
+    task = Down(
+        model=model,
+        scale=scale,
+        to_grey=to_grey,
+        refinement=refinement,
+        precision=flags.precision,
+        tile=flags.tile,
+    )
+    carry_out(flags, task, keep=refine_keep and refinement is not None)

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.batches import Asked, Kind, batch_options, carry_out, plan_jobs
+from carcli.cli.batches import BatchFlags, batch_options
 
 
 @batch_options(output="sr")
 def up(
-    asked: Asked,
+    flags: BatchFlags,
     model: Annotated[
-        str | None, typer.Option(help="Only this family or checkpoint. Default: what the image's tag says, else edsr.")
+        str | None, typer.Option(help="Only this family or checkpoint. Default: what the image's tag says, else edsr-base.")
     ] = None,
     scale: Annotated[
         int | None, typer.Option(min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.")
@@ -21,25 +21,7 @@ def up(
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
 ) -> None:
     """Restore the originals of LR images: model, scale and size are read from the PNG."""
-    from functools import partial
+    from carcli.cli.run_batch import Request, Up, carry_out
 
-    from carcli.batch import tasks
-    from carcli.images.codec import Header
-    from carcli.rescale.rescaler import load, pick_device
-    from carcli.runtime.threads import streams
-    from carcli.weights.choose import choose, family_of
-
-    jobs = plan_jobs(asked)
-    devices = [pick_device(device) for device in asked.devices]
-    if model is not None and not model.endswith(".safetensors"):
-        choose(model, scale)  # an unknown model is an error at once, not once an image
-
-    def area(header: Header) -> float:
-        return float((header.scale or scale or 4) ** 2)
-
-    works = []
-    for one in devices:
-        with_it = partial(load, device=str(one), precision=asked.precision)
-        works += [tasks.Upscaler(with_it, family_of, model, scale, ignore_tag, asked.tile)] * streams(one)
-    made_by = f"{model or 'as tagged'} x{scale or 'as tagged'} {asked.precision}" + (" ignoring tags" if ignore_tag else "")
-    carry_out(asked, jobs, works, Kind("up", made_by, area))
+    request = Request(model=model, scale=scale, ignore_tag=ignore_tag)
+    carry_out(flags, Up(request=request, precision=flags.precision, tile=flags.tile))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -249,11 +249,12 @@ def read(path: Path) -> Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels; ``scale``: what its tag gives, if it has one."""
+    """What a file says of itself before its pixels: its size as stored, and its tag or what is wrong with that."""
 
     width: int
     height: int
-    scale: int | None = None
+    tag: Tag | None = None
+    tag_error: str | None = None
 
     @property
     def pixels(self) -> int:
@@ -264,9 +265,7 @@ def peek(path: Path) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
         with Image.open(path) as image:
-            header = Header(*image.size)
-            tag, _ = _tag(image, image.info)
-            return header if tag is None else replace(header, scale=tag.scale)
+            return Header(*image.size, *_tag(image, image.info))
     except Exception:  # whatever is wrong with it, decoding it will say
         return None
 

@@ -1,3 +1,4 @@
-"""The families without weights, at any scale; known without loading any network library."""
+"""Families that are meant without being named, known without loading any network library."""
 
-CLASSICAL = ("bicubic", "lanczos")
+DEFAULT = "edsr"  # where none is named
+CLASSICAL = ("bicubic", "lanczos")  # without weights, at any scale

@@ -24,17 +24,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from carcli.errors import Abandoned, UsageError
+from carcli.errors import UsageError
 from carcli.images.codec import Picture, Pixels
 from carcli.models.base import Network
 from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
 from carcli.rescale.rescaler import Rescaler
-from carcli.rescale.tiling import Span, abandon, cut, padded, reflected, spans
+from carcli.rescale.tiling import Span, cut, padded, reflected, spans
+from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
 
 Method = Literal["fast", "hcd"]
 METHODS: tuple[Method, ...] = ("fast", "hcd")
-CORE, ALONE = 160, 224  # LR pixels a side: of a window's core, and of an image that needs no windows
+CORE, UNDIVIDED = 160, 224  # LR pixels a side: of a window's core, and of an image that needs no windows
 ANSWERS = 8  # LR pixels around a core whose restoration its window answers for
 RATES = (3 / 255, 0.3 / 255)  # of Adam, first and last step; a short descent starts lower
 SHORT = 30  # iterations
@@ -51,7 +52,7 @@ class Refinement:
     """How to refine. ``iterations`` are split in halves by ``hcd``."""
 
     iterations: int
-    method: Method = "fast"
+    method: str = "fast"  # of METHODS
     lr_weight: float = 0.0  # of the squared distance from the unrefined LR, beside the squared error in HR
     epsilon: float = 0.3  # hcd: radius of the ball of changes, over a window
     alpha: float = 20 / 255  # hcd: length of a step
@@ -89,7 +90,7 @@ Observe = Callable[[float, float], bool | None]  # share done, gain so far in dB
 
 def windows(height: int, width: int, halo: int | None) -> Iterator[Window]:
     """The windows of an LR image, in LR pixels; a small image is one, and any is without a halo."""
-    core = max(height, width) if halo is None or max(height, width) <= ALONE else CORE
+    core = max(height, width) if halo is None or max(height, width) <= UNDIVIDED else CORE
     around = ANSWERS + (halo or 0)
     for rows in spans(height, core, around):
         for columns in spans(width, core, around):
@@ -140,7 +141,22 @@ class _Problem:
         return error
 
 
-def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float], bool | None]) -> Tensor:
+class _Progress:
+    """How far a refinement has got, window by window: asks whose turn it is, tells an observer, and remembers its stop."""
+
+    def __init__(self, observe: Observe, turn: Turn, count: int) -> None:
+        self.turn = turn
+        self.window = 0  # index of the one at hand, of ``count``
+        self.stopped = False
+        self._observe, self._count = observe, count
+
+    def tell(self, done: float, gain: float) -> bool:
+        """Where ``done`` is the share of the window at hand, and ``gain`` its own in dB; whether to stop here."""
+        self.stopped = bool(self._observe((self.window + done) / self._count, gain)) or self.stopped
+        return self.stopped
+
+
+def _fast(problem: _Problem, settings: Refinement, progress: _Progress) -> Tensor:
     """Adam on LR pixels, through the rounding; returns the best rounded window."""
     start = problem.start
     y = start.clone().requires_grad_()
@@ -151,6 +167,7 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
     pull = min(PULL[0] * max(n / SHORT, 1), PULL[1])
     patience = max(PATIENCE, n // 4)
     for step in range(n + 1):
+        progress.turn.begin()
         rounded = quantise_ste(y)
         error = problem.error(rounded)
         loss = error + settings.lr_weight * ((rounded - start) ** 2 * problem.free).sum() / problem.free.sum()
@@ -163,7 +180,7 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
         stale += rate < FINE  # larger steps pay only once smaller ones follow
         if 10 * math.log10(max(noted, 1e-20) / max(best_error, 1e-20)) > LEAST:
             noted, stale = best_error, 0
-        stop = tell(step / n, 10 * math.log10(max(begun, 1e-20) / max(best_error, 1e-20)))
+        stop = progress.tell(step / n, 10 * math.log10(max(begun, 1e-20) / max(best_error, 1e-20)))
         if step == n or stop or stale >= patience or begun == 0:
             break
         (gradient,) = torch.autograd.grad(loss, y)
@@ -179,13 +196,19 @@ def _fast(problem: _Problem, settings: Refinement, tell: Callable[[float, float]
 
 
 def _in_ball(
-    shape: torch.Size, error: Callable[[Tensor], Tensor], settings: Refinement, count: int, made: torch.Generator
+    shape: torch.Size,
+    error: Callable[[Tensor], Tensor],
+    settings: Refinement,
+    count: int,
+    generator: torch.Generator,
+    turn: Turn,
 ) -> Tensor:
     """The best change found by ``count`` normalised gradient steps within the ball."""
-    change = torch.randn(shape, generator=made)
-    change *= settings.epsilon * torch.rand(1, generator=made) / change.norm()
+    change = torch.randn(shape, generator=generator)
+    change *= settings.epsilon * torch.rand(1, generator=generator) / change.norm()
     best, best_error = torch.zeros(shape), math.inf
     for step in range(count + 1):
+        turn.begin()
         change = change.detach().requires_grad_()
         value = error(change)
         if float(value.detach()) < best_error:
@@ -204,8 +227,8 @@ def _hcd(
     settings: Refinement,
     down: Network,
     hr: Tensor,
-    made: torch.Generator,
-    tell: Callable[[float, float], bool | None],
+    generator: torch.Generator,
+    progress: _Progress,
 ) -> Tensor:
     """The published procedure on one window, whose HR pixels ``hr`` are; returns the rounded window."""
     half = max(settings.iterations // 2, 1)
@@ -219,22 +242,21 @@ def _hcd(
         return problem.error(shrunk((origin + change).clamp(0, 1)))
 
     with torch.enable_grad():
-        moved = (origin + _in_ball(origin.shape, through, settings, half, made)).clamp(0, 1)
-        tell(0.5, 0.0)
+        moved = (origin + _in_ball(origin.shape, through, settings, half, generator, progress.turn)).clamp(0, 1)
+        progress.tell(0.5, 0.0)
         with torch.no_grad():
             lr = to_float(to_uint8(shrunk(moved)))
         inner = copy.copy(problem)
         inner.target = problem.counting(moved)
-        change = _in_ball(
-            lr.shape, lambda d: inner.error((lr + d).clamp(0, 1)), settings, max(settings.iterations - half, 1), made
-        )
-    tell(1.0, 0.0)
+        rest = max(settings.iterations - half, 1)
+        change = _in_ball(lr.shape, lambda d: inner.error((lr + d).clamp(0, 1)), settings, rest, generator, progress.turn)
+    progress.tell(1.0, 0.0)
     return to_float(to_uint8(lr + change))
 
 
-def squared_error(rescaler: Rescaler, hr: Pixels, lr: Pixels) -> float:
+def squared_error(rescaler: Rescaler, hr: Pixels, lr: Pixels, turn: Turn = ALONE) -> float:
     """Mean squared error, in 8-bit levels, of what an LR image (h, w, C) restores to against the original (H, W, C)."""
-    restored = rescaler.restore(lr)[: hr.shape[0], : hr.shape[1]]
+    restored = rescaler.restore(lr, turn=turn)[: hr.shape[0], : hr.shape[1]]
     total = 0
     for row in range(0, len(hr), BAND):
         difference = restored[row : row + BAND].astype(np.int32) - hr[row : row + BAND]
@@ -248,50 +270,45 @@ def refine(
     lr: Pixels,
     settings: Refinement,
     observe: Observe = lambda done, gain: None,
+    turn: Turn = ALONE,
 ) -> Refined:
     """Move the LR image (h, w, C) of an original (H, W, C), both uint8, so that it restores better.
 
     ``observe`` hears the share done and the gain in dB of the window at hand; where it returns True the
     best found so far is taken. The result is never worse than ``lr``: errors are those of the 8-bit files,
-    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for networks without gradients.
+    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for networks without gradients,
+    ``Abandoned`` once ``turn`` is cancelled.
     """
     scale, device = rescaler.scale, rescaler.device
     down, up = rescaler.networks
     descended = (up,) if settings.method == "fast" else (down, up)
     if not all(network.differentiable for network in descended):
         raise UsageError(f"{rescaler.id} has no gradients, so its images cannot be refined")
-    before = squared_error(rescaler, hr, lr)
+    before = squared_error(rescaler, hr, lr, turn)
     now = to_tensor(lr, device)
     # the published method moves windows one by one from where the image stood, ours from where its neighbours have got to
     origin = now.clone()
-    made = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     halo = up.halo if all(network.halo is not None for network in descended) else None
     every = list(windows(lr.shape[0], lr.shape[1], halo))
-    stopped = False
+    progress = _Progress(observe, turn, len(every))
     for index, window in enumerate(every):
+        progress.window = index
         here = to_tensor(cut(hr, *(Span(*(n * scale for n in span)) for span in window)), device)
         rows, columns = (slice(span.first, span.last) for span in window)
         stand = (now if settings.method == "fast" else origin)[:, :, rows, columns].clone()
         problem = _Problem(up, scale, here, stand, window, hr.shape[:2])
-
-        def tell(done: float, gain: float, index: int = index) -> bool | None:
-            nonlocal stopped
-            if abandon.is_set():
-                raise Abandoned
-            stopped = bool(observe((index + done) / len(every), gain)) or stopped
-            return stopped
-
         with autocast(device, rescaler.precision):
             if settings.method == "fast":
-                found = _fast(problem, settings, tell)
+                best = _fast(problem, settings, progress)
             else:
-                found = _hcd(problem, settings, down, here, made, tell)
+                best = _hcd(problem, settings, down, here, generator, progress)
         y, x = problem.core
-        now[:, :, window.rows.start : window.rows.stop, window.columns.start : window.columns.stop] = found[:, :, y, x]
-        if stopped:
+        now[:, :, window.rows.start : window.rows.stop, window.columns.start : window.columns.stop] = best[:, :, y, x]
+        if progress.stopped:
             break
     refined = to_uint8(now)[0].permute(1, 2, 0).cpu().numpy()
-    after = squared_error(rescaler, hr, refined)
+    after = squared_error(rescaler, hr, refined, turn)
     return Refined(refined, before, after) if after < before else Refined(lr, before, before)
 
 
@@ -301,11 +318,12 @@ def down_refined(
     settings: Refinement,
     tile: int | None = None,
     observe: Observe = lambda done, gain: None,
+    turn: Turn = ALONE,
 ) -> tuple[Picture, Refined]:
     """The refined LR picture of a picture, its tag saying so, and what refining brought."""
-    made = rescaler.down_picture(picture, tile)
-    assert made.tag is not None
-    refined = refine(rescaler, picture.pixels, made.pixels, settings, observe)
+    plain = rescaler.down_picture(picture, tile, turn)
+    assert plain.tag is not None
+    refined = refine(rescaler, picture.pixels, plain.pixels, settings, observe, turn)
     gain = min(refined.gain, 99.0)
-    tag = replace(made.tag, refinement=f"{settings.method} {settings.iterations} {gain:+.2f} dB")
-    return replace(made, pixels=refined.lr, tag=tag), refined
+    tag = replace(plain.tag, refinement=f"{settings.method} {settings.iterations} {gain:+.2f} dB")
+    return replace(plain, pixels=refined.lr, tag=tag), refined

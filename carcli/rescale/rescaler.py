@@ -14,7 +14,9 @@ from carcli.images.codec import Picture, Pixels
 from carcli.images.tag import Tag
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.models.families import DEFAULT
 from carcli.rescale import tiling
+from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import PRECISIONS
 from carcli.weights.choose import Choice, choose
 from carcli.weights.choose import load as load_pair
@@ -63,30 +65,29 @@ class Rescaler:
         self._down, self._up = pair
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 
-    def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None) -> Pixels:
-        return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile)
+    def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None, turn: Turn) -> Pixels:
+        return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile, turn=turn)
 
     @property
     def to_grey(self) -> bool:
         """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
         return self._down.channels_out == 1
 
-    def restore(self, lr: Pixels, tile: int | None = None) -> Pixels:
+    def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE) -> Pixels:
         """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey."""
-        return self._run(self._up, lr, False, tile)
+        return self._run(self._up, lr, False, tile, turn)
 
-    def down_picture(self, picture: Picture, tile: int | None = None) -> Picture:
+    def down_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
         """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default)."""
         width, height = picture.size
         alpha = picture.alpha
         if alpha is not None and self.scale > 1:
-            alpha = self._run(self._alpha_down, alpha, True, tile)
+            alpha = self._run(self._alpha_down, alpha, True, tile, turn)
         tag = Tag(self.id, self.digest, self.scale, width, height, grey=self.to_grey and picture.pixels.shape[2] == 1)
-        return replace(
-            picture, pixels=self._run(self._down, picture.pixels, True, tile), alpha=alpha, tag=tag, tag_error=None, notes=()
-        )
+        pixels = self._run(self._down, picture.pixels, True, tile, turn)
+        return replace(picture, pixels=pixels, alpha=alpha, tag=tag, tag_error=None, notes=())
 
-    def up_picture(self, picture: Picture, tile: int | None = None) -> Picture:
+    def up_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
         """The restored picture, cropped to the size that the tag gives where there is one.
 
         Raises ``ImageError`` where the tag was made with other weights, or grey is needed and the picture is not.
@@ -103,12 +104,12 @@ class Rescaler:
         if self.to_grey and picture.pixels.shape[2] != 1:
             raise ImageError(f"has three channels; {self.id} restores the colours of grey images")
         width, height = (tag.width, tag.height) if tag else (n * self.scale for n in picture.size)
-        pixels = self._run(self._up, picture.pixels, False, tile)[:height, :width]
+        pixels = self._run(self._up, picture.pixels, False, tile, turn)[:height, :width]
         if tag is not None and tag.grey:
             pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
         alpha = picture.alpha
         if alpha is not None and self.scale > 1:
-            alpha = self._run(self._alpha_up, alpha, False, tile)[:height, :width]
+            alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
         return replace(picture, pixels=pixels, alpha=alpha, tag=None, tag_error=None, notes=())
 
     @overload
@@ -165,7 +166,7 @@ def _as(like: Image.Image | Pixels, picture: Picture) -> Image.Image | Pixels:
     return pixels
 
 
-def load(model: str = "edsr", scale: int | None = None, device: str = "auto", precision: str = "fp32") -> Rescaler:
+def load(model: str = DEFAULT, scale: int | None = None, device: str = "auto", precision: str = "fp32") -> Rescaler:
     """The pair of networks that ``model`` means: a family, a checkpoint id, or a .safetensors file.
 
     Parameters

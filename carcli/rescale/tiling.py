@@ -7,8 +7,8 @@ tile ends there, and the network pads it just as it would pad the whole image.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carcli.errors import Abandoned
 from carcli.models.base import Network
 from carcli.ops.quantise import to_float, to_uint8
+from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
-from carcli.runtime.threads import take_share
 
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
@@ -30,7 +29,6 @@ Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks 
 SMALLEST = 16  # LR pixels a side: below that, less memory is no help
 
 AT_ONCE = {"cuda": 4}  # tiles that a device computes together; one where nothing is said
-abandon = threading.Event()  # set where whatever is being computed is no longer wanted
 
 
 class Span(NamedTuple):
@@ -138,10 +136,19 @@ def _one_behind(items: Iterable[T]) -> Iterator[T]:
     yield from before
 
 
-def _step(
-    network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int, last: bool, batch: int
-) -> Image:
+@dataclass(frozen=True)
+class _Way:
+    """Which way an image goes, where and how it is computed, and in whose turn."""
+
+    down: bool
+    device: torch.device
+    precision: str
+    turn: Turn
+
+
+def _step(network: Network, image: Image, way: _Way, *, tile: int, last: bool, batch: int) -> Image:
     """One network over an image of 8-bit levels or of floats in [0, 1]; the last one's result is rounded to 8 bits."""
+    down, device = way.down, way.device
     height, width, channels = image.shape
     scale = network.scale
     size = (-(-height // scale), -(-width // scale)) if down else (height * scale, width * scale)
@@ -152,14 +159,12 @@ def _step(
 
     def computed() -> Iterator[tuple[Group, Tensor, Callable[[], object]]]:
         for group in _alike(tiles(image, network, tile, down), batch):
-            if abandon.is_set():
-                raise Abandoned
-            take_share()
+            way.turn.begin()
             cuts = torch.from_numpy(np.stack([cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
             x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
             x = to_float(x) if x.dtype == torch.uint8 else x
             x = x.contiguous(memory_format=torch.channels_last)
-            with torch.no_grad(), autocast(device, precision):
+            with torch.no_grad(), autocast(device, way.precision):
                 y = network.over(x)
             yield group, *_leaving((to_uint8(y) if last else y).permute(0, 2, 3, 1))
 
@@ -174,7 +179,14 @@ def _step(
 
 
 def run(
-    network: Network, image: Pixels, *, down: bool, device: torch.device, precision: str = "fp32", tile: int | None = None
+    network: Network,
+    image: Pixels,
+    *,
+    down: bool,
+    device: torch.device,
+    precision: str = "fp32",
+    tile: int | None = None,
+    turn: Turn = ALONE,
 ) -> Pixels:
     """Run one half of a pair over an image.
 
@@ -182,20 +194,21 @@ def run(
     default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
     networks of a cascade work one after another, each over the whole image in its own tiles, on
     floats that are rounded in the end only. Where tiles do not fit into memory together, they are
-    computed one by one, and where one does not, it is halved, unless the network must see the whole image.
+    computed one by one, and where one does not, it is halved, unless the network must see the whole image. Each
+    begins by asking ``turn`` whether it is still wanted, and how many threads it may use.
 
     Returns (ceil(H / s), ceil(W / s), C) uint8 for ``down``, (s·H, s·W, C) for up; where the
-    network makes grey of colour or colour of grey, C is what it makes.
+    network makes grey of colour or colour of grey, C is what it makes. Raises ``Abandoned``
+    once ``turn`` is cancelled.
     """
     steps = network.steps
-    made: Image = image
-    for left, step in zip(reversed(range(len(steps))), steps, strict=True):
+    way = _Way(down=down, device=device, precision=precision, turn=turn)
+    result: Image = image
+    for number, step in enumerate(steps, 1):
         side, batch = tile or step.tile, AT_ONCE.get(device.type, 1)
         while True:
             try:
-                made = _step(
-                    step, made, down=down, device=device, precision=precision, tile=side, last=left == 0, batch=batch
-                )  # fmt: skip
+                result = _step(step, result, way, tile=side, last=number == len(steps), batch=batch)
                 break
             except (torch.OutOfMemoryError, MemoryError):
                 if step.halo is None or (side, batch) == (min(side, SMALLEST), 1):
@@ -203,4 +216,4 @@ def run(
                 side, batch = (side, 1) if batch > 1 else (max(side // 2, SMALLEST), 1)
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
-    return made
+    return result

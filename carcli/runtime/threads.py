@@ -1,4 +1,4 @@
-"""Who computes on how many threads: our own kernels as many as torch, and images side by side the machine's between them.
+"""Who computes on how many threads: our own kernels as many as torch, and how many images a device computes side by side.
 
 No result depends on any of it.
 """
@@ -13,7 +13,6 @@ import torch
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
-_of = threading.local()  # threads, and streams: between how many they are divided just now
 
 
 def spread(task: Callable[[int, int], object], jobs: Sequence[tuple[int, int]]) -> None:
@@ -37,16 +36,3 @@ def streams(device: torch.device) -> int:
     More would each hold a tile's activations in memory.
     """
     return 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
-
-
-def divide(threads: int, between: Callable[[], int]) -> None:
-    """From now on the calling thread is one of as many streams as ``between`` says, which have ``threads`` together."""
-    _of.threads, _of.streams = threads, between
-
-
-def take_share() -> None:
-    """Before a tile: let torch use as many threads as fall to the calling stream just now."""
-    if hasattr(_of, "streams"):
-        share = max(1, _of.threads // _of.streams())
-        if share != torch.get_num_threads():
-            torch.set_num_threads(share)

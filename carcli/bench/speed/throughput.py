@@ -108,9 +108,10 @@ def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict
     """A batch of files, and the networks alone on the same pictures."""
     from PIL import Image
 
-    from carcli.batch import tasks
-    from carcli.batch.pipeline import Pace, Settings
+    from carcli.batch.options import Options
+    from carcli.batch.pipeline import Pipeline
     from carcli.batch.plan import plan
+    from carcli.batch.tasks import Downscaler, Up, Upscaler
     from carcli.images import codec
 
     pair = load(model, scale, device)
@@ -131,21 +132,15 @@ def batch(model: str, scale: int, device: str, workers: int, level: int) -> dict
                 one(picture)
             alone = time.perf_counter() - began
             del pictures
-            work = partial(tasks.downscale, pair) if verb == "down" else _restored(pair)
-            works = [work] * streams(pair.device)
-            pace = Pace()
+            worker = Downscaler(pair) if verb == "down" else Upscaler(Up(), lambda model, scale: pair)
+            pipeline = Pipeline([worker] * streams(pair.device), Options(workers=workers, compression=level))
             began = time.perf_counter()
-            jobs = plan([folder / source], folder / target)
-            results = list(tasks.run(jobs, works, Settings(workers=workers, compression=level), pace=pace))
+            results = list(pipeline.run(plan([folder / source], folder / target)))
             seconds = time.perf_counter() - began
             assert all(r.status == "done" for r in results), results
             found |= {f"{verb}_seconds": seconds, f"{verb}_networks_alone": alone, f"{verb}_of_networks": alone / seconds}
-            found[f"{verb}_stages"] = {k: round(v, 2) for k, v in pace.seconds.items()}
+            found[f"{verb}_stages"] = {k: round(v, 2) for k, v in pipeline.pace.seconds.items()}
     return found
-
-
-def _restored(pair: Rescaler) -> Any:
-    return lambda picture: (pair.up_picture(picture), pair.id, ())
 
 
 PEAK_OF_CHILD = """
@@ -166,7 +161,8 @@ def memory(megapixels: int, model: str, scale: int, precision: str = "fp32", pic
     """
     from PIL import Image
 
-    from carcli.batch.pipeline import HELD, Settings
+    from carcli.batch.options import Options
+    from carcli.batch.pipeline import HELD
     from carcli.images.codec import MAX_PIXELS
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -179,7 +175,7 @@ def memory(megapixels: int, model: str, scale: int, precision: str = "fp32", pic
         for i in range(1, pictures):
             (folder / "hr" / f"{i}.jpg").hardlink_to(folder / "hr" / "0.jpg")
         found: dict[str, Any] = {"megapixels": width * height / 1e6, "pictures": pictures, "model": model}
-        found["bound"] = 1.2e9 + HELD * width * height * min(pictures, Settings().in_flight)
+        found["bound"] = 1.2e9 + HELD * width * height * min(pictures, Options().in_flight)
         common = ["--device", "cpu", "--precision", precision, "--quiet", "--png-level", "1"]
         for verb, arguments in (
             ("down", [str(folder / "hr"), "--model", model, "--scale", str(scale), "-o", str(folder / "lr")]),

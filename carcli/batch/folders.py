@@ -1,0 +1,32 @@
+"""Output folders: there, writable, and free of what killed runs left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from carcli.batch.job import Job
+from carcli.errors import CarcliError
+from carcli.runtime.files import remove_leftovers
+
+
+def writable(folder: Path) -> None:
+    """Make the output folder, and make sure that files can be created there.
+
+    Raises ``CarcliError`` where they cannot: then no image could be written at all.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable")
+    except OSError as error:
+        raise CarcliError(f"{folder}: cannot write there ({error.strerror or error}); name another folder with -o") from error
+
+
+def make_ready(jobs: Iterable[Job]) -> None:
+    """Make the folders of all targets, and clear away what killed runs left there. Raises ``CarcliError``."""
+    folders = {job.target.parent for job in jobs if job.target is not None}
+    for folder in folders:
+        writable(folder)
+    remove_leftovers(folders)

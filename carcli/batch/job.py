@@ -1,0 +1,40 @@
+"""One image of a batch, before and after: plain data, to be sent anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to process. ``obstacle`` says why it cannot be, where that is known beforehand."""
+
+    source: Path
+    target: Path | None
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Stands among jobs where there is none at the moment, and more may come."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one image."""
+
+    source: Path
+    target: Path | None
+    status: Status
+    reason: str | None = None  # of a failure or of skipping
+    notes: tuple[str, ...] = ()
+    model: str | None = None
+    input_size: tuple[int, int] | None = None  # width, height
+    output_size: tuple[int, int] | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    seconds: float = 0.0

@@ -1,0 +1,47 @@
+"""What a batch needs of whatever it does to its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from carcli.batch.observer import Observer
+from carcli.images.codec import Header, Picture
+from carcli.rescale.turn import Turn
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a picture became."""
+
+    picture: Picture
+    model: str  # the checkpoint's id
+    notes: tuple[str, ...] = ()  # for the user
+
+
+class Worker(Protocol):
+    """A task with its networks loaded, on one device. One may serve several threads at once."""
+
+    @property
+    def settings(self) -> str:
+        """Everything that decides what an image becomes."""
+        ...
+
+    def area(self, header: Header) -> float:
+        """Pixels of the result for each one of an image with this header; 0 where it will be refused."""
+        ...
+
+    def __call__(self, picture: Picture, turn: Turn) -> Output:
+        """Raises ``ImageError``, ``WeightsError`` or ``UsageError`` for this picture, ``Abandoned`` once it is cancelled."""
+        ...
+
+
+class Task(Protocol):
+    """What is done to every image of a batch: plain data, to be loaded wherever it is done."""
+
+    verb: ClassVar[str]
+
+    def load(self, device: str, observer: Observer) -> Sequence[Worker]:
+        """The workers of a device: as many as it serves at once."""
+        ...

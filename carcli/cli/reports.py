@@ -1,0 +1,164 @@
+"""How a batch is shown while it runs, and summed up: lines for a person, or JSON for a program."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from carcli.batch import Observer, Result
+from carcli.cli.common import emit, say_error
+
+REASONS = 20  # the most frequent ones that a summary names
+
+
+@dataclass
+class Tally:
+    """What has come of a batch so far."""
+
+    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "skipped": 0, "failed": 0})
+    reasons: Counter[str] = field(default_factory=Counter)  # of failures
+    pixels: int = 0  # of the larger of each image and its result
+    input_bytes: int = 0
+    output_bytes: int = 0
+    larger: int = 0  # results that take more bytes than what they were made from
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, result: Result) -> None:
+        self.counts[result.status] += 1
+        if result.status == "failed":
+            self.reasons[str(result.reason)] += 1
+        if result.status == "done":
+            self.pixels += max(w * h for w, h in (result.input_size or (0, 0), result.output_size or (0, 0)))
+            self.input_bytes += result.input_bytes or 0
+            self.output_bytes += result.output_bytes or 0
+            self.larger += (result.output_bytes or 0) > (result.input_bytes or 0)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def speed(self) -> float:
+        """Megapixels a second."""
+        return self.pixels / 1e6 / max(self.seconds, 1e-9)
+
+
+class Report(Observer):
+    """A progress bar, where standard error is a terminal; failures are named there as they come.
+
+    ``enough`` says whether an image that is being refined shall be taken as it is.
+    """
+
+    def __init__(self, verb: str, *, bar: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
+        self.verb, self.tally = verb, Tally()
+        self._enough = enough
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
+        ]
+        self._bar = Progress(*columns, console=console, disable=not (bar and console.is_terminal), transient=True)
+        self._row = self._bar.add_task(verb, total=None, speed="")
+
+    def begin(self, total: int | None) -> Report:
+        """Count from now on; to be entered as a context while results come."""
+        self.tally = Tally()
+        self._bar.reset(self._row, total=total, speed="")
+        return self
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def refining(self, done: float, gain: float) -> bool:
+        self._bar.update(self._row, description=f"{self.verb} (refining, {done:.0%}, {gain:+.2f} dB)")
+        return self._enough()
+
+    def show(self, result: Result, slowest: str) -> None:
+        """A result whose turn it is; ``slowest`` is the stage that sets the pace."""
+        self.tally.add(result)
+        self.tell(result)
+        speed = f"{self.tally.speed:.2f} HR megapixels/s ({slowest} sets the pace)"
+        self._bar.update(self._row, advance=1, speed=speed)
+
+    def tell(self, result: Result) -> None:
+        """Say what became of an image."""
+        if result.status == "failed":
+            say_error(f"{result.source}: {result.reason}")
+
+    def sum_up(self, slowest: str) -> None:
+        """Say what became of them all."""
+
+
+class JsonLines(Report):
+    """One JSON object for each image, and one for all, on standard output."""
+
+    def tell(self, result: Result) -> None:
+        emit({"event": "image", **asdict(result)})
+        super().tell(result)
+
+    def sum_up(self, slowest: str) -> None:
+        tally = self.tally
+        emit(
+            {
+                "event": "summary",
+                **tally.counts,
+                "seconds": tally.seconds,
+                "input_bytes": tally.input_bytes,
+                "output_bytes": tally.output_bytes,
+                "slowest": slowest,
+                "reasons": dict(tally.reasons.most_common()),
+            }
+        )
+
+
+class Terminal(Report):
+    """A line for each image, and what a user should know of it."""
+
+    def tell(self, result: Result) -> None:
+        super().tell(result)
+        if result.status == "failed":
+            return
+        for note in result.notes:
+            say_error(f"{result.source}: {note}")
+        if result.status == "done" and result.input_size and result.output_size:
+            (w, h), (ow, oh) = result.input_size, result.output_size
+            print(
+                f"{result.source} {w}x{h} {_size(result.input_bytes or 0)} -> {result.target} {ow}x{oh} "
+                f"{_size(result.output_bytes or 0)}, {result.model}, {result.seconds:.1f} s",
+                flush=True,
+            )
+
+    def sum_up(self, slowest: str) -> None:
+        tally, counts = self.tally, self.tally.counts
+        parts = [f"{counts['done']} done"] + [f"{counts[k]} {k}" for k in ("skipped", "failed") if counts[k]]
+        sizes = f"{_size(tally.input_bytes)} -> {_size(tally.output_bytes)}"
+        print(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}", flush=True)
+        if tally.larger and self.verb == "down":
+            say_error(f"{tally.larger} of the LR images take more bytes than the file they were made from")
+        if counts["skipped"]:
+            say_error(f"{counts['skipped']} outputs existed already and were left alone; --overwrite replaces them")
+        if counts["failed"] > 3:
+            for reason, count in tally.reasons.most_common(REASONS):
+                say_error(f"{count} failed: {reason}")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""

@@ -19,7 +19,7 @@ BELOW = {
     "models": ("ops",),
     "weights": ("models", "runtime"),
     "rescale": ("weights", "models", "images", "ops", "runtime"),
-    "batch": ("rescale", "weights", "images", "runtime"),
+    "batch": ("rescale", "weights", "models", "images", "runtime"),
     "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),
     "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),

@@ -223,7 +223,7 @@ def test_memory_that_does_not_hold_the_whole_image_is_said_at_once(monkeypatch):
 def small_windows(monkeypatch):
     """Windows of 16 LR pixels, and so several for the image below, where every network has a halo."""
     monkeypatch.setattr("carcli.rescale.refine.CORE", 16)
-    monkeypatch.setattr("carcli.rescale.refine.ALONE", 16)
+    monkeypatch.setattr("carcli.rescale.refine.UNDIVIDED", 16)
 
 
 def shapes_refined(pair: Rescaler, method: str) -> set[tuple[int, int]]:

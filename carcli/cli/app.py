@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-import carcli
 from carcli.cli import bench, down, info, train, up, weights
 from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, say_error
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.memory import huge_pages
+from carcli.version import __version__
 
 app = typer.Typer(
     name="carcli",
@@ -33,7 +33,7 @@ app.command(epilog="Example: carcli info lr/photo.png")(info.info)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"carcli {carcli.__version__}")
+        typer.echo(f"carcli {__version__}")
         raise typer.Exit
 
 

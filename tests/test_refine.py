@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcli.batch.tasks import Downscaler
-from carcli.errors import UsageError
+from carcli.errors import Abandoned, UsageError
 from carcli.images.codec import Picture
 from carcli.rescale import refine as module
 from carcli.rescale.refine import ANSWERS, Refinement, refine, squared_error, windows
 from carcli.rescale.rescaler import load
+from carcli.rescale.turn import Cancel, Turn
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +188,19 @@ def test_the_tag_and_the_note_say_what_was_done(tad, crop):
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UsageError):
         Refinement(**{"iterations": 5, **wrong})
+
+
+@pytest.mark.parametrize("method", module.METHODS)
+def test_a_refinement_that_nobody_waits_for_is_given_up(bicubic, crop, method):
+    """Before the next iteration of either descent."""
+    lr, cancel, steps = bicubic.down(crop), Cancel(), []
+
+    def cancelled():
+        steps.append(1)
+        if len(steps) == 10:
+            cancel.request()
+        return cancel()
+
+    with pytest.raises(Abandoned):
+        refine(bicubic, crop, lr, Refinement(1000, method), turn=Turn(cancelled=cancelled))
+    assert len(steps) == 10

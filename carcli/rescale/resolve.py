@@ -9,7 +9,7 @@ from carcli.errors import ImageError
 from carcli.images.tag import Tag
 from carcli.models.families import DEFAULT
 from carcli.weights import manifest
-from carcli.weights.choose import BEST, choose, family_of
+from carcli.weights.choose import BEST, PLUS, choose, family_of
 
 ORDINARY = "edsr-base"  # the checkpoints, edsr-base-x2 and -x4, that restore images which nobody prepared for it
 ORDINARY_SCALE = 4
@@ -71,6 +71,15 @@ def _untagged(request: Request) -> Resolution:
         scale = request.scale or choose(request.model, None).description.scale
         return Resolution(request.model, scale, basis)
     scale = request.scale or ORDINARY_SCALE
-    checkpoint = f"{ORDINARY}-x{scale}"
-    known = any(entry.id == checkpoint for entry in manifest.entries())
-    return Resolution(checkpoint if known else DEFAULT, scale, basis)
+    return Resolution(_super_resolver(scale) or DEFAULT, scale, basis)
+
+
+def _super_resolver(scale: int) -> str | None:
+    """The checkpoint for ordinary images at a scale, or several one after another, the smaller steps first."""
+    steps: list[str] = []
+    left = scale
+    for entry in sorted(manifest.entries(), key=lambda entry: -entry.scale):
+        while entry.id == f"{ORDINARY}-x{entry.scale}" and left % entry.scale == 0:
+            steps.append(entry.id)
+            left //= entry.scale
+    return PLUS.join(reversed(steps)) if steps and left == 1 else None

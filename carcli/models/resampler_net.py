@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from carcli.models.layers import MeanShift, ResidualBlock, start_small
-from carcli.ops.resample.definition import Heads, resample
+from carcli.ops.resample import resample
+from carcli.ops.resample.definition import Heads
 
 
 class ResamplerHeads(NamedTuple):

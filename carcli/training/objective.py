@@ -15,7 +15,7 @@ from carcli.models.registry import Pair
 from carcli.models.resampler_net import ContentAdaptiveResampler, ResamplerHeads
 from carcli.ops.blur import gaussian_blur
 from carcli.ops.quantise import LEVELS, quantise_soft, quantise_ste
-from carcli.ops.resample.definition import resample
+from carcli.ops.resample import resample
 from carcli.training import losses
 from carcli.training.recipe import Recipe
 

@@ -19,7 +19,7 @@ def code_size(kernel, target, image, heads, out, grad_image, constants) -> int:
     def kind(name: str) -> str:
         if name in constants:
             return "constexpr"
-        pointers = {"image": image, "out": out, "grad_image": grad_image, "smooth": "fp32", "aux": "fp32", "grad": "fp32"}
+        pointers = {"image": image, "out": out, "grad_image": grad_image, "smooth": "fp32", "sums": "fp32", "grad": "fp32"}
         pointers |= dict.fromkeys(HEADS, heads)
         if name in pointers:
             return f"*{pointers[name]}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import math
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +17,8 @@ from hypothesis import strategies as st
 
 from carcli.ops.quantise import to_uint8
 from carcli.ops.resample import cpu as resample_cpu
-from carcli.ops.resample import dispatch
-from carcli.ops.resample.definition import HEADS, apply_heads, resample, resample_composition, smoothing_kernel
+from carcli.ops.resample import definition, dispatch, resample
+from carcli.ops.resample.definition import HEADS, apply_heads, resample_composition, smoothing_kernel
 
 CASES = [(4, 13, 5, 6), (2, 7, 9, 4), (1, 3, 9, 17), (3, 5, 1, 1), (2, 7, 1, 3), (4, 1, 2, 2)]
 
@@ -141,7 +145,7 @@ def test_any_size_agrees_and_a_constant_stays_constant(h, w, scale, kernel, head
 def test_bands_of_the_composition_do_not_show(monkeypatch):
     image, *tensors = problem(4, 13, 9, 5, dtype=torch.float32)
     whole = resample_composition(image, *tensors, 4, "clamp")
-    monkeypatch.setattr(sys.modules["carcli.ops.resample.definition"], "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(definition, "CHUNK_ELEMENTS", 1)
     torch.testing.assert_close(resample_composition(image, *tensors, 4, "clamp"), whole, atol=1e-6, rtol=0)
     tracked = [t.requires_grad_() for t in (image, *tensors)]
     banded = torch.autograd.grad(resample_composition(*tracked, 4, "clamp").sum(), tracked)
@@ -180,10 +184,21 @@ def test_misshapen_inputs_are_refused(change, message):
         resample(*change(*problem(2, 7, 4, 4)), 2)
 
 
+@pytest.fixture
+def untried(monkeypatch):
+    """No device's path has been decided yet."""
+    monkeypatch.setattr(dispatch, "paths", {})
+
+
+@pytest.mark.usefixtures("untried")
 def test_a_wrong_kernel_is_noticed_and_given_up(monkeypatch):
-    monkeypatch.setattr(dispatch, "_paths", {})
     honest = resample_cpu.forward
-    monkeypatch.setattr(resample_cpu, "forward", lambda *a: (honest(*a)[0] * 0, ()))
+
+    def wrong(*arguments, **options):
+        lr, sums = honest(*arguments, **options)
+        return lr * 0, sums
+
+    monkeypatch.setattr(resample_cpu, "forward", wrong)
     image, *tensors = problem(2, 7, 4, 4, dtype=torch.float32)
     with pytest.warns(RuntimeWarning, match="differ from the definition"):
         out = resample(image, *tensors, 2, heads="clamp")
@@ -191,15 +206,30 @@ def test_a_wrong_kernel_is_noticed_and_given_up(monkeypatch):
     assert dispatch.path_for(torch.device("cpu")).name == dispatch.COMPOSITION
 
 
+@pytest.mark.usefixtures("untried")
 def test_a_kernel_that_does_not_compile_is_given_up(monkeypatch):
-    monkeypatch.setattr(dispatch, "_paths", {})
-
     def broken(*_):
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(resample_cpu, "forward", broken)
     with pytest.warns(RuntimeWarning, match="no compiler"):
         assert dispatch.path_for(torch.device("cpu")).name == dispatch.COMPOSITION
+
+
+@pytest.mark.usefixtures("untried")
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_trial_does_not_see_what_its_caller_is_doing(mode):
+    with mode(), torch.autocast("cpu"):
+        assert dispatch.path_for(torch.device("cpu")).name == dispatch.NUMBA
+
+
+@pytest.mark.usefixtures("untried")
+def test_the_composition_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("CARCLI_RESAMPLER", "composition")
+    image, *tensors = problem(2, 7, 4, 4, dtype=torch.float32)
+    assert torch.equal(resample(image, *tensors, 2), resample_composition(image, *tensors, 2))
+    with pytest.raises(RuntimeError, match="CARCLI_RESAMPLER=composition"):
+        dispatch.kernel_for(torch.device("cpu"))
 
 
 def test_rounding_at_once_equals_rounding_afterwards():
@@ -209,5 +239,35 @@ def test_rounding_at_once_equals_rounding_afterwards():
     assert torch.equal(to_uint8(resample(image, *tensors, 2, heads="residual")), expected)
 
 
+@pytest.mark.usefixtures("untried")
 def test_a_device_without_a_fused_kernel_takes_the_composition():
-    assert dispatch._try(torch.device("meta")).name == dispatch.COMPOSITION
+    assert dispatch.path_for(torch.device("meta")).name == dispatch.COMPOSITION
+
+
+def test_no_compiler_is_imported_before_it_is_needed():
+    script = "import sys, carcli.ops.resample; print({'numba', 'triton', 'torch._dynamo'} & set(sys.modules))"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "set()"
+
+
+def imports_of(module):
+    """What a module imports, at its top or anywhere inside."""
+    tree = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (node.module, *(f"{node.module}.{name.name}" for name in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def test_the_definition_knows_nobody_and_kernels_know_only_the_definition():
+    room = "carcli.ops.resample."
+    files = {"definition", "cpu", "triton", "dispatch", "operation"}
+    knows = {f: {m for m in files if room + m in set(imports_of(room + f))} for f in files}
+    assert knows == {
+        "definition": set(),
+        "cpu": {"definition"},
+        "triton": {"definition"},
+        "dispatch": {"definition"},
+        "operation": {"definition", "dispatch"},
+    }

@@ -18,7 +18,8 @@ from carcli.models.base import Network
 from carcli.models.layers import MeanShift, ResidualBlock, start_at_zero, start_small
 from carcli.models.registry import downscaler
 from carcli.models.resampler_heads import ResamplerHeads, offset_regularisers
-from carcli.ops.resample.definition import Heads, resample
+from carcli.ops.resample import resample
+from carcli.ops.resample.definition import Heads
 
 
 class HeadsNet(nn.Module):

@@ -16,16 +16,21 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def spread(task: Callable[[int, int], object], jobs: Sequence[tuple[int, int]]) -> None:
-    """Run ``task``, which releases the interpreter's lock, for every job, in any order, and return when all are done."""
+    """Run ``task``, which releases the interpreter's lock, for every job, in any order; return when all are done.
+
+    On as many threads as torch has for the caller. Raises what the first job to fail raises.
+    """
     threads = torch.get_num_threads()
     if min(threads, len(jobs)) < 2:
         for job in jobs:
             task(*job)
         return
     with _lock:
-        pool = _pools.setdefault(threads, ThreadPoolExecutor(threads, thread_name_prefix="kernel"))
-    for one in [pool.submit(task, *job) for job in jobs]:
-        one.result()
+        if threads not in _pools:
+            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="kernel")
+        pool = _pools[threads]
+    for future in [pool.submit(task, *job) for job in jobs]:
+        future.result()
 
 
 def streams(device: torch.device) -> int:

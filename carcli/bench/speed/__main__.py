@@ -1,3 +1,5 @@
-from carcli.bench.speed.kernels import main
+"""``python -m carcli.bench.speed resampler|down|networks|batch|memory``: how fast and how lean carcli is here."""
 
-main()
+from carcli.bench.speed.cli import app
+
+app(prog_name="python -m carcli.bench.speed")

@@ -1,30 +1,42 @@
-"""Content adaptive resampling (CAR, arXiv 1907.12904, section 3.2).
+"""What content adaptive resampling is (CAR, arXiv 1907.12904, section 3.2), in plain torch operations.
 
 Every LR pixel is a weighted sum of k x k bilinear samples of the HR image around its
-projected centre; weights and sample offsets are predicted per pixel. ``resample`` is the one
-entry point; it takes the fused kernels of the device where it can, and the torch composition,
-which is also the definition, everywhere else.
+projected centre; weights and sample offsets are predicted per pixel.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
-from carcli.ops.quantise import to_uint8
-from carcli.ops.resample import dispatch
-from carcli.ops.resample.dispatch import Kernel
 
 Heads = Literal["plain", "clamp", "residual"]
 HEADS: tuple[Heads, ...] = ("plain", "clamp", "residual")
 
 KERNEL_MIN = 1e-6  # the authors' clamp of kernel scores, and of their sum
 CHUNK_ELEMENTS = 1 << 22  # taps times pixels that the composition keeps in flight
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """One problem: what is resampled, by which heads, and how these are meant."""
+
+    image: Tensor  # (B, C, s·h, s·w), floating point in [0, 1] or uint8 in 0..255
+    kernels: Tensor  # this and the offsets: (B, k², h, w) floating point, k odd; tap t = k·ky + kx
+    offsets_h: Tensor
+    offsets_v: Tensor
+    scale: int  # s
+    heads: Heads
+
+    @property
+    def taps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernels and offsets, in this order."""
+        return self.kernels, self.offsets_h, self.offsets_v
 
 
 @lru_cache(maxsize=16)
@@ -128,7 +140,7 @@ def _compose_rows(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: 
 def resample_composition(
     image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads = "plain"
 ) -> Tensor:
-    """``resample`` in plain torch operations: the definition, and the path of last resort.
+    """The definition, and the path of last resort; arguments and result are those of ``resample``.
 
     It works through bands of LR rows, so that no more than a few million samples exist at a
     time; for gradients every band but a lone one is computed again in the backward pass.
@@ -146,91 +158,3 @@ def resample_composition(
 
     again = tracked and rows < h
     return torch.cat([checkpoint(band, y, use_reentrant=False) if again else band(y) for y in range(0, h, rows)], 2)
-
-
-class _Resample(torch.autograd.Function):
-    """Fused kernels and their backward pass as one differentiable operation."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: Heads, fused: Kernel
-    ) -> Tensor:
-        out, kept = fused.forward(image, kernels, offsets_h, offsets_v, scale, heads)
-        ctx.save_for_backward(image, kernels, offsets_h, offsets_v, *kept)
-        ctx.scale, ctx.heads, ctx.fused = scale, heads, fused
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        image, kernels, offsets_h, offsets_v, *kept = ctx.saved_tensors
-        want_image = ctx.needs_input_grad[0]
-        grads = ctx.fused.backward(
-            grad, image, kernels, offsets_h, offsets_v, tuple(kept), ctx.scale, ctx.heads, want_image
-        )  # fmt: skip
-        return *grads, None, None, None
-
-
-def _check(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str) -> None:
-    if heads not in HEADS:
-        raise ValueError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
-    if image.dim() != 4 or kernels.dim() != 4:
-        raise ValueError("image must be (B, C, H, W) and kernels (B, k², h, w)")
-    if not (image.is_floating_point() or image.dtype == torch.uint8):
-        raise ValueError(f"image must be floating point in [0, 1] or uint8, not {image.dtype}")
-    b, taps, h, w = kernels.shape
-    k = math.isqrt(taps)
-    if k * k != taps or k % 2 == 0:
-        raise ValueError(f"kernels need k² channels with k odd, not {taps}")
-    if offsets_h.shape != kernels.shape or offsets_v.shape != kernels.shape:
-        raise ValueError("kernels, offsets_h and offsets_v must have one shape")
-    if image.shape[0] != b or image.shape[2] != h * scale or image.shape[3] != w * scale:
-        raise ValueError(f"image {tuple(image.shape)} is not {scale} times the LR size {(b, h, w)}")
-
-
-def resample(
-    image: Tensor,
-    kernels: Tensor,
-    offsets_h: Tensor,
-    offsets_v: Tensor,
-    scale: int,
-    *,
-    heads: Heads = "plain",
-    rounded: bool = False,
-) -> Tensor:
-    """Resample an HR image with a kernel and k² sample offsets of its own for every LR pixel.
-
-    Tap (ky, kx) of LR pixel (y, x) samples the HR image, mirrored by k // 2 at its borders, at
-    row (y + 0.5)·s − 0.5 + ky − k//2 + s·offset_v and the column likewise, bilinearly
-    (the offset unit is s HR pixels). Differentiable with respect to the image, the kernels
-    and the offsets (equations 4 to 6 of the paper).
-
-    Parameters
-    ----------
-    image : (B, C, H, W), float in [0, 1] or uint8 in 0..255; H = s·h, W = s·w.
-    kernels, offsets_h, offsets_v : (B, k², h, w) float, k odd; tap t = k·ky + kx.
-    scale : the integer s.
-    heads : how the three tensors are meant, see ``apply_heads``. ``plain`` wants normalised
-        kernels and offsets in units, ``clamp`` and ``residual`` want raw network heads.
-    rounded : clamp to [0, 1] and round to 8 bits at once; not differentiable.
-
-    Returns
-    -------
-    (B, C, h, w) LR image: float32 (float64 for float64 heads), not clamped, not rounded; or
-    uint8 where ``rounded``.
-
-    Raises
-    ------
-    ValueError
-        for shapes or dtypes that do not fit together.
-    """
-    _check(image, kernels, offsets_h, offsets_v, scale, heads)
-    fused = dispatch.fused_for(image, kernels, offsets_h, offsets_v)
-    if rounded:
-        with torch.no_grad():
-            if fused is not None:
-                return fused.forward(image, kernels, offsets_h, offsets_v, scale, heads, rounded=True)[0]
-            return to_uint8(resample_composition(image, kernels, offsets_h, offsets_v, scale, heads))
-    if fused is None:
-        return resample_composition(image, kernels, offsets_h, offsets_v, scale, heads)
-    out: Tensor = _Resample.apply(image, kernels, offsets_h, offsets_v, scale, heads, fused)
-    return out

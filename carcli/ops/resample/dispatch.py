@@ -1,6 +1,6 @@
 """Which resampling path runs on a device: decided once, by trying it.
 
-The first use of a fast path solves a tiny problem with it and with the torch composition. A
+The first use of a fast path solves a tiny problem with it and with the definition. A
 path that cannot be imported or compiled, or that disagrees, is given up with one warning and
 the reason. ``CARCLI_RESAMPLER=composition`` gives every fast path up from the start.
 """
@@ -8,17 +8,18 @@ the reason. ``CARCLI_RESAMPLER=composition`` gives every fast path up from the s
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from carcli.ops.resample.definition import Heads
+from carcli.ops.resample.definition import Heads, Resampling, resample_composition
 
 TOLERANCE = 1e-4  # of the tiny problem's LR values and gradients, relative to their size
 COMPOSITION = "composition"
@@ -29,16 +30,23 @@ FAST = {"cpu": NUMBA, "cuda": TRITON, "xpu": TRITON}  # CUDA and ROCm are both "
 
 
 class Kernel(Protocol):
-    """What a module of fused kernels offers; (B, k², h, w) heads and (B, 3, H, W) images."""
+    """What a module of fused kernels offers, for images of three channels."""
 
-    def forward(
-        self, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str, rounded: bool = False
-    ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
+    SUMS: int  # planes that ``forward`` keeps of the sums over the taps, for ``backward``
+
+    def forward(self, problem: Resampling, *, rounded: bool = False) -> tuple[Tensor, Tensor]:
+        """The LR image (B, 3, h, w), uint8 where ``rounded``, and the sums (B, SUMS, h, w)."""
 
     def backward(
-        self, grad: Tensor, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, kept: tuple[Tensor, ...],
-        scale: int, heads: str, want_image: bool,
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]: ...  # fmt: skip
+        self, problem: Resampling, grad: Tensor, lr: Tensor, sums: Tensor, *, want_image: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of the image (empty unless wanted), kernels, offsets_h and offsets_v.
+
+        ``grad`` (B, 3, h, w) is that of ``lr``, which ``forward`` returned with ``sums``.
+        """
+
+    def empty_gradients(self, problem: Resampling) -> list[Tensor]:
+        """What ``backward`` fills for kernels, offsets_h and offsets_v: shapes, dtypes and strides."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,8 @@ class Path:
     reason: str = ""
 
 
+paths: dict[str, Path] = {}  # what was decided, by device
 _lock = threading.RLock()
-_paths: dict[str, Path] = {}
 
 
 def kernel(name: str) -> Kernel:
@@ -61,58 +69,87 @@ def kernel(name: str) -> Kernel:
 
 def _disagreement(fused: Kernel, device: torch.device, heads: Heads) -> float:
     """Largest relative difference between fused kernels and the composition on a tiny problem."""
-    from carcli.ops.resample.definition import resample_composition
-
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, 20, 12, generator=generator).to(device)
     a, b, c = (torch.randn(1, 49, 10, 6, generator=generator).to(device).requires_grad_() for _ in range(3))
     expected = resample_composition(image, a, b, c, 2, heads)
     towards = torch.rand(expected.shape, generator=generator).to(device)
     expected_grads = torch.autograd.grad(expected, (a, b, c), towards)
-    got, kept = fused.forward(image, a, b, c, 2, heads)
-    got_grads = fused.backward(towards, image, a, b, c, kept, 2, heads, False)[1:]
+    problem = Resampling(image, kernels=a, offsets_h=b, offsets_v=c, scale=2, heads=heads)
+    lr, sums = fused.forward(problem)
+    grads = fused.backward(problem, towards, lr, sums, want_image=False)[1:]
     worst = 0.0
-    for ours, theirs in zip((got, *got_grads), (expected.detach(), *expected_grads), strict=True):
+    for ours, theirs in zip((lr, *grads), (expected.detach(), *expected_grads), strict=True):
         difference = float((ours - theirs).abs().max() / theirs.abs().max())
-        worst = max(worst, difference if difference == difference else float("inf"))
+        worst = max(worst, math.inf if math.isnan(difference) else difference)
     return worst
 
 
-def _try(device: torch.device) -> Path:
+def _fault(name: str, device: torch.device) -> str:
+    """Why a fast path cannot be used; empty where it can."""
+    try:
+        fused = kernel(name)
+        worst = max(_disagreement(fused, device, "clamp"), _disagreement(fused, device, "residual"))
+    except Exception as error:  # a compiler can be missing, or fail, in any way
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return "" if worst <= TOLERANCE else f"its results differ from the definition by {worst:.1e}"
+
+
+def _choose(device: torch.device) -> Path:
     if os.environ.get("CARCLI_RESAMPLER") == COMPOSITION:
         return Path(COMPOSITION, "CARCLI_RESAMPLER=composition")
     if device.type not in FAST:
         return Path(COMPOSITION, f"there is no fused kernel for {device.type}")
     name = FAST[device.type]
-    try:
-        with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            fused = kernel(name)
-            worst = max(_disagreement(fused, device, "clamp"), _disagreement(fused, device, "residual"))
-    except Exception as error:  # a compiler can be missing, or fail, in any way
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    else:
-        if worst <= TOLERANCE:
-            return Path(name)
-        reason = f"its results differ from the definition by {worst:.1e}"
-    warnings.warn(f"the fused {name} resampler is not used ({reason}); resampling will be slower", RuntimeWarning, stacklevel=3)
-    return Path(COMPOSITION, reason)
+    # On a thread of its own nothing that the caller is just doing (tracing with fake tensors, autocast,
+    # no-grad or inference mode) reaches the trial, whose outcome is the whole process's.
+    with ThreadPoolExecutor(1, thread_name_prefix="resampler-trial") as thread:
+        fault = thread.submit(_fault, name, device).result()
+    if not fault:
+        return Path(name)
+    warnings.warn(
+        f"the fused {name} resampler is not used ({fault}); resampling will be slower",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return Path(COMPOSITION, fault)
 
 
 def path_for(device: torch.device) -> Path:
     """The path that resampling takes on a device; tries the fast one on first use."""
+    key = str(device)
     with _lock:
-        key = str(device)
-        if key not in _paths:
-            _paths[key] = _try(device)
-        return _paths[key]
+        if key not in paths:
+            paths[key] = _choose(device)
+        return paths[key]
 
 
-def fused_for(image: Tensor, *heads: Tensor) -> Kernel | None:
-    """The fused kernels for this problem; None where it is for the composition."""
+# torch.compile is to call it while it traces, and to go on with the answer. This is all that
+# torch.compiler.assume_constant_result does, but for importing the compiler at every start.
+vars(path_for)["_dynamo_marked_constant"] = True
+
+
+def is_fused(image: Tensor, *heads: Tensor) -> bool:
+    """Whether the fused kernels of their device take these tensors."""
     device = image.device
-    if image.shape[1] != 3 or image.numel() == 0 or any(t.device != device or not t.is_floating_point() for t in heads):
-        return None
+    if image.shape[1] != 3 or image.numel() == 0:
+        return False
+    if any(t.device != device or not t.is_floating_point() for t in heads):
+        return False
+    name = path_for(device).name
+    in_double = any(t.dtype == torch.float64 for t in (image, *heads))
+    return name != COMPOSITION and not (name == TRITON and in_double)
+
+
+def kernel_for(device: torch.device) -> Kernel:
+    """The fused kernels of a device.
+
+    Raises RuntimeError where it has none: a program exported elsewhere would need them here.
+    """
     path = path_for(device)
-    if path.name == COMPOSITION or (path.name == TRITON and any(t.dtype == torch.float64 for t in (image, *heads))):
-        return None
+    if path.name == COMPOSITION:
+        raise RuntimeError(
+            f"no fused resampler runs on {device} ({path.reason}); "
+            "export the network with CARCLI_RESAMPLER=composition in the environment"
+        )
     return kernel(path.name)

@@ -20,17 +20,19 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 
-from carcli.ops.resample.definition import HEADS, residual_gain, smoothing_kernel
+from carcli.ops.resample.definition import HEADS, Resampling, residual_gain, smoothing_kernel
 from carcli.ops.resample.definition import KERNEL_MIN as SCORE_MIN
 
 MODES: dict[str, int] = {name: number for number, name in enumerate(HEADS)}
 KERNEL_MIN = tl.constexpr(SCORE_MIN)
+SUMS = 4  # planes: ``clamp`` keeps its normaliser; ``residual`` the mean score and every channel's sum of samples
 FIXED_POINT_BITS = 40  # of the deterministic image gradient: range above the largest gradient, and resolution below
 
 # Heads with pixels innermost (NCHW): one tap at a time, any number of pixels. Heads with taps
 # innermost (channels last): a fixed block of taps, so that the order of the sum is fixed.
 PIXEL_BLOCKS = [triton.Config({"PIXELS": p}, num_warps=w) for p, w in ((64, 2), (128, 4), (256, 4), (256, 8))]
 LAST_PIXELS, LAST_TAPS, LAST_WARPS = 8, 32, 4
+INTERPRETED_PIXELS = 64
 
 
 @triton.jit
@@ -89,12 +91,41 @@ def _weight(score, smooth, gain, MODE: tl.constexpr):
 
 @triton.jit
 def _forward(
-    image, i_b, i_c, i_y, i_x, height, width, level,
-    scores, heads_h, heads_v, h_b, h_t, h_y, h_x, smooth, gain,
-    out, aux, count, lr_height, lr_width, scale, pad,
-    K: tl.constexpr, TAPS_TOTAL: tl.constexpr, MODE: tl.constexpr, SMALL: tl.constexpr, ROUND: tl.constexpr,
-    TAPS: tl.constexpr, PIXELS: tl.constexpr,
-):  # fmt: skip
+    # the image: uint8 or floating point, its strides, and what one unit of a value is worth
+    image,
+    i_b,
+    i_c,
+    i_y,
+    i_x,
+    height,
+    width,
+    level,
+    # the heads, with the same strides (batch, tap, row, column), and how they are meant
+    scores,
+    heads_h,
+    heads_v,
+    h_b,
+    h_t,
+    h_y,
+    h_x,
+    smooth,
+    gain,
+    # what is written, (B, 3, h, w) and (B, SUMS, h, w), for ``count`` = B·h·w pixels
+    out,
+    sums,
+    count,
+    lr_height,
+    lr_width,
+    scale,
+    pad,
+    K: tl.constexpr,
+    TAPS_TOTAL: tl.constexpr,
+    MODE: tl.constexpr,
+    SMALL: tl.constexpr,
+    ROUND: tl.constexpr,
+    TAPS: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
     p = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     live = p < count
     area = lr_height * lr_width
@@ -149,16 +180,16 @@ def _forward(
     keep = b * 4 * area + p % area
     if MODE == 1:
         share = level / tl.maximum(s, KERNEL_MIN)
-        tl.store(aux + keep, s, mask=live)
+        tl.store(sums + keep, s, mask=live)
         r, g, bl = r * share, g * share, bl * share
     elif MODE == 2:
         mean = s / TAPS_TOTAL
         sr, sg, sb = tl.sum(all_r, 1) * level, tl.sum(all_g, 1) * level, tl.sum(all_b, 1) * level
         r, g, bl = r * level - gain * mean * sr, g * level - gain * mean * sg, bl * level - gain * mean * sb
-        tl.store(aux + keep, mean, mask=live)
-        tl.store(aux + keep + area, sr, mask=live)
-        tl.store(aux + keep + 2 * area, sg, mask=live)
-        tl.store(aux + keep + 3 * area, sb, mask=live)
+        tl.store(sums + keep, mean, mask=live)
+        tl.store(sums + keep + area, sr, mask=live)
+        tl.store(sums + keep + 2 * area, sg, mask=live)
+        tl.store(sums + keep + 3 * area, sb, mask=live)
     else:
         r, g, bl = r * level, g * level, bl * level
     if ROUND:
@@ -182,13 +213,48 @@ def _to_8_bit(value):
 
 @triton.jit
 def _backward(
-    image, i_b, i_c, i_y, i_x, height, width, level,
-    scores, heads_h, heads_v, h_b, h_t, h_y, h_x, smooth, gain,
-    grad, out, aux, count, lr_height, lr_width, scale, pad,
-    grad_s, grad_h, grad_v, grad_image, fixed,
-    K: tl.constexpr, TAPS_TOTAL: tl.constexpr, MODE: tl.constexpr, SMALL: tl.constexpr, IMAGE: tl.constexpr,
-    TAPS: tl.constexpr, PIXELS: tl.constexpr,
-):  # fmt: skip
+    # the image: uint8 or floating point, its strides, and what one unit of a value is worth
+    image,
+    i_b,
+    i_c,
+    i_y,
+    i_x,
+    height,
+    width,
+    level,
+    # the heads, with the same strides (batch, tap, row, column), and how they are meant
+    scores,
+    heads_h,
+    heads_v,
+    h_b,
+    h_t,
+    h_y,
+    h_x,
+    smooth,
+    gain,
+    # the gradient of ``out``, and what the forward pass wrote
+    grad,
+    out,
+    sums,
+    count,
+    lr_height,
+    lr_width,
+    scale,
+    pad,
+    # what is written: the heads' gradients, and the image's times ``fixed``
+    grad_s,
+    grad_h,
+    grad_v,
+    grad_image,
+    fixed,
+    K: tl.constexpr,
+    TAPS_TOTAL: tl.constexpr,
+    MODE: tl.constexpr,
+    SMALL: tl.constexpr,
+    IMAGE: tl.constexpr,  # 0: no gradient of the image, 1: floating point, 2: fixed point
+    TAPS: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
     p = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     live = p < count
     area = lr_height * lr_width
@@ -205,17 +271,17 @@ def _backward(
     shift = g_r * 0.0  # and what is taken from them
     pulled = g_r * 0.0  # what normalisation takes from every weight's gradient
     if MODE == 1:
-        s = tl.load(aux + keep, mask=live, other=1.0)
+        s = tl.load(sums + keep, mask=live, other=1.0)
         share = 1.0 / tl.maximum(s, KERNEL_MIN)
         pulled = g_r * tl.load(out + to, mask=live, other=0.0)
         pulled += g_g * tl.load(out + to + area, mask=live, other=0.0)
         pulled += g_b * tl.load(out + to + 2 * area, mask=live, other=0.0)
         pulled = tl.where(s > KERNEL_MIN, pulled, 0.0)
     elif MODE == 2:
-        shift = gain * tl.load(aux + keep, mask=live, other=0.0)
-        pulled = g_r * tl.load(aux + keep + area, mask=live, other=0.0)
-        pulled += g_g * tl.load(aux + keep + 2 * area, mask=live, other=0.0)
-        pulled += g_b * tl.load(aux + keep + 3 * area, mask=live, other=0.0)
+        shift = gain * tl.load(sums + keep, mask=live, other=0.0)
+        pulled = g_r * tl.load(sums + keep + area, mask=live, other=0.0)
+        pulled += g_g * tl.load(sums + keep + 2 * area, mask=live, other=0.0)
+        pulled += g_b * tl.load(sums + keep + 3 * area, mask=live, other=0.0)
         pulled /= TAPS_TOTAL
     for start in range(0, TAPS_TOTAL, TAPS):
         t = start + tl.arange(0, TAPS)
@@ -282,76 +348,96 @@ _backward_tuned = (
 )
 
 
-def _aligned(heads: list[Tensor]) -> list[Tensor]:
+def _aligned(taps: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
     """Three tensors of one layout, pixels or taps innermost, copied only where they are not."""
+    heads = [t.detach() for t in taps]
     strides = {t.stride() for t in heads}
     if len(strides) == 1 and (heads[0].stride(3) == 1 or heads[0].stride(1) == 1):
         return heads
     return [t.contiguous() for t in heads]
 
 
-def _launch(kernel: Any, plain: Any, heads: list[Tensor], arguments: tuple[Any, ...], count: int, **constants: Any) -> None:
-    taps_innermost = heads[0].stride(1) == 1 and heads[0].shape[1] > 1
-    with torch.cuda.device(heads[0].device) if heads[0].is_cuda else nullcontext():
-        if taps_innermost:
-            grid: Any = (triton.cdiv(count, LAST_PIXELS),)
-            plain[grid](*arguments, **constants, TAPS=LAST_TAPS, PIXELS=LAST_PIXELS, num_warps=LAST_WARPS)
-        elif INTERPRETED:
-            plain[(triton.cdiv(count, 64),)](*arguments, **constants, TAPS=1, PIXELS=64)
-        else:
-            kernel[lambda meta: (triton.cdiv(count, meta["PIXELS"]),)](*arguments, **constants, TAPS=1)
+class _Launch:
+    """One problem's arguments that both kernels take, and how their programs are laid out."""
+
+    def __init__(self, problem: Resampling) -> None:
+        self.heads = _aligned(problem.taps)
+        self.image = problem.image.detach()
+        self.batch, taps, self.h, self.w = self.heads[0].shape
+        self.taps_innermost = self.heads[0].stride(1) == 1 and taps > 1
+        height, width = self.image.shape[2:]
+        k = math.isqrt(taps)
+        level = 1.0 / 255 if self.image.dtype == torch.uint8 else 1.0
+        smooth = smoothing_kernel(k, problem.scale).to(self.image.device)
+        self.inputs = (
+            *(self.image, *self.image.stride(), height, width, level),
+            *(*self.heads, *self.heads[0].stride(), smooth, residual_gain(k)),
+        )
+        self.count = self.batch * self.h * self.w
+        self.lattice = (self.count, self.h, self.w, problem.scale, k // 2)
+        self.constants = {
+            "K": k,
+            "TAPS_TOTAL": taps,
+            "MODE": MODES[problem.heads],
+            "SMALL": k // 2 > min(height, width) - 1,
+        }
+
+    def run(self, plain: Any, tuned: Any, outputs: tuple[Any, ...], **constants: Any) -> None:
+        """Run a kernel, whose arguments go on with ``outputs``; ``tuned`` is the same kernel with its autotuner."""
+        arguments = (*self.inputs, *outputs)
+        constants |= self.constants
+        device = self.heads[0].device
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            if self.taps_innermost:
+                blocks = {"TAPS": LAST_TAPS, "PIXELS": LAST_PIXELS}
+                grid = (triton.cdiv(self.count, LAST_PIXELS),)
+                plain[grid](*arguments, **constants, **blocks, num_warps=LAST_WARPS)
+            elif INTERPRETED:
+                grid = (triton.cdiv(self.count, INTERPRETED_PIXELS),)
+                plain[grid](*arguments, **constants, TAPS=1, PIXELS=INTERPRETED_PIXELS)
+            else:
+                count = self.count
+                tuned[lambda meta: (triton.cdiv(count, meta["PIXELS"]),)](*arguments, **constants, TAPS=1)
 
 
-def _common(image: Tensor, heads: list[Tensor], scale: int) -> tuple[tuple[Any, ...], dict[str, Any], int]:
-    taps = heads[0].shape[1]
-    k = math.isqrt(taps)
-    height, width = image.shape[2:]
-    level = 1.0 / 255 if image.dtype == torch.uint8 else 1.0
-    smooth = smoothing_kernel(k, scale).to(image.device)
-    first = (image, *image.stride(), height, width, level, *heads, *heads[0].stride(), smooth, residual_gain(k))
-    return first, {"K": k, "TAPS_TOTAL": taps, "SMALL": k // 2 > min(height, width) - 1}, k // 2
+def forward(problem: Resampling, *, rounded: bool = False) -> tuple[Tensor, Tensor]:
+    """The LR image (B, 3, h, w), float32 or, where ``rounded``, uint8; and the sums (B, SUMS, h, w) float32."""
+    launch = _Launch(problem)
+    b, h, w, device = launch.batch, launch.h, launch.w, launch.image.device
+    out = torch.empty((b, 3, h, w), dtype=torch.uint8 if rounded else torch.float32, device=device)
+    sums = torch.empty((b, SUMS, h, w), dtype=torch.float32, device=device)
+    launch.run(_forward, _forward_tuned, (out, sums, *launch.lattice), ROUND=rounded)
+    return out, sums
 
 
-def forward(
-    image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, heads: str, rounded: bool = False
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The LR image (B, 3, h, w), float32 or uint8, and what ``backward`` wants to keep of it."""
-    raw = _aligned([t.detach() for t in (kernels, offsets_h, offsets_v)])
-    image = image.detach()
-    b, _, h, w = kernels.shape
-    out = torch.empty((b, 3, h, w), dtype=torch.uint8 if rounded else torch.float32, device=image.device)
-    aux = torch.empty((b, 4, h, w), dtype=torch.float32, device=image.device)
-    first, constants, pad = _common(image, raw, scale)
-    count = b * h * w
-    arguments = (*first, out, aux, count, h, w, scale, pad)
-    _launch(_forward_tuned, _forward, raw, arguments, count, **constants, MODE=MODES[heads], ROUND=rounded)
-    return out, (out, aux)
+def empty_gradients(problem: Resampling) -> list[Tensor]:
+    """What ``backward`` fills for the heads: the layout in which it reads them."""
+    return [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device) for t in _aligned(problem.taps)]
+
+
+def _fixed_point(grad: Tensor) -> float:
+    """The power of 2 that brings image gradients, which come from ``grad``, into the range of integers."""
+    largest = float(grad.abs().max())
+    return 2.0 ** (FIXED_POINT_BITS - math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
 
 
 def backward(
-    grad: Tensor, image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, kept: tuple[Tensor, ...],
-    scale: int, heads: str, want_image: bool,
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of image (or None), kernels, offsets_h and offsets_v for ``grad`` (B, 3, h, w)."""
-    raw = _aligned([t.detach() for t in (kernels, offsets_h, offsets_v)])
-    image = image.detach()
-    out, aux = kept
-    b, _, h, w = kernels.shape
-    grad = grad.float().contiguous()
-    grads = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device) for t in raw]
+    problem: Resampling, grad: Tensor, lr: Tensor, sums: Tensor, *, want_image: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the image (empty unless wanted) and of the heads for ``grad`` (B, 3, h, w)."""
+    launch = _Launch(problem)
+    image = launch.image
+    grad = grad.detach().float().contiguous()
+    grads = empty_gradients(problem)
     deterministic = want_image and torch.are_deterministic_algorithms_enabled()
-    fixed = 1.0
+    fixed = _fixed_point(grad) if deterministic else 1.0
+    d_image = torch.zeros(
+        image.shape if want_image else (1,),
+        dtype=torch.int64 if deterministic else torch.float32,
+        device=image.device,
+    )
+    outputs = (grad, lr, sums, *launch.lattice, *grads, d_image, fixed)
+    launch.run(_backward, _backward_tuned, outputs, IMAGE=int(want_image) + int(deterministic))
     if deterministic:
-        largest = float(grad.abs().max())
-        fixed = 2.0 ** (FIXED_POINT_BITS - math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
-    shape = image.shape if want_image else (1,)
-    d_image = torch.zeros(shape, dtype=torch.int64 if deterministic else torch.float32, device=image.device)
-    first, constants, pad = _common(image, raw, scale)
-    count = b * h * w
-    arguments = (*first, grad, out, aux, count, h, w, scale, pad, *grads, d_image, fixed)
-    mode = {"MODE": MODES[heads], "IMAGE": int(want_image) + int(deterministic)}
-    _launch(_backward_tuned, _backward, raw, arguments, count, **constants, **mode)
-    if not want_image:
-        return None, grads[0], grads[1], grads[2]
-    made = d_image.double() / fixed if deterministic else d_image
-    return made.to(image.dtype), grads[0], grads[1], grads[2]
+        d_image = d_image.double() / fixed
+    return d_image.to(image.dtype) if want_image else image.new_empty(0), grads[0], grads[1], grads[2]

@@ -17,7 +17,7 @@ BELOW = {
     "ops": ("runtime",),
     "images": ("ops", "runtime"),
     "models": ("ops",),
-    "weights": ("models", "runtime"),
+    "weights": ("models", "images", "runtime"),
     "rescale": ("weights", "models", "images", "ops", "runtime"),
     "batch": ("rescale", "weights", "models", "images", "runtime"),
     "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),

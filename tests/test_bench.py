@@ -16,13 +16,14 @@ from conftest import PHOTOS, noise
 from PIL import Image
 from typer.testing import CliRunner
 
-from carcli.bench import analysis, published, table
-from carcli.bench.compare import measure
+from carcli.bench import analysis, chart, published, table
+from carcli.bench.compare import Setup, measure
 from carcli.cli import app as program
 from carcli.errors import UsageError, WeightsError
 from carcli.images.codec import Picture
 from carcli.images.metrics import psnr_rgb, psnr_y, ssim_y
 from carcli.rescale.rescaler import load
+from carcli.weights import manifest
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,7 @@ def test_csv_and_markdown_say_the_same():
     assert float(row["hr_bytes"]) == Path("set/eyes.png").stat().st_size
 
 
+@pytest.mark.slow
 def test_all_means_every_checkpoint_that_is_here():
     rows = json.loads(bench("--dataset", "set", "--model", "all", "--format", "json")[1])
     models = [r["model"] for r in rows]
@@ -96,7 +98,7 @@ def test_a_model_without_the_scale_is_left_out_with_a_word():
 
 def test_published_rows_stand_beside_ours(photo):
     bicubic = load("bicubic", 4)
-    ours = measure(Picture(photo), bicubic, bicubic, "set5", "x.png")
+    ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), "set5", "x.png")
     made = table.assemble([ours], {"set5": 5})
     assert [r["published"] for r in made] == [False] + [True] * 5
     assert made[0]["ahead_of_car"] == pytest.approx(ours.psnr_y - 33.88)
@@ -109,7 +111,8 @@ def test_published_rows_stand_beside_ours(photo):
 
 def test_a_narrow_terminal_keeps_the_essential(photo):
     bicubic = load("bicubic", 4)
-    made = table.assemble([measure(Picture(photo), bicubic, bicubic, "set5", "x.png")], {"set5": 5})
+    ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), "set5", "x.png")
+    made = table.assemble([ours], {"set5": 5})
     wide, narrow = (table.rich(made, width) for width in (300, 80))
     assert len(narrow.columns) < len(wide.columns)
     assert {"dataset", "model", "PSNR-Y", "vs CAR"} <= {str(c.header) for c in narrow.columns}
@@ -134,7 +137,7 @@ def test_scales_beyond_any_checkpoint():
 
 def test_an_image_smaller_than_the_scale_is_measured_whole(photo):
     pair = load("bicubic", 128, "cpu")
-    found = measure(Picture(photo[:60, :200]), pair, pair, "set", "x.png")
+    found, _ = measure(Picture(photo[:60, :200]), Setup(pair, pair))
     assert 5 < found.psnr_y < 40
 
 
@@ -162,7 +165,31 @@ def test_the_report_is_one_page_that_needs_nothing_else():
     assert "&lt;b&gt;&amp;.png" in page
     assert "<b>&.png" not in page
     assert not re.findall(r"""(?:src|href)=(?!['"]data:)""", page)
-    assert "$" not in re.sub(r"data:[^'\"]+", "", page)
+    assert not re.search(r"\$|\{\{|\{%", re.sub(r"data:[^'\"]+", "", page))
+
+
+def test_a_chart_places_what_it_shows_inside_and_names_no_line_over_another():
+    points = [("slow", 9.0, 36.0), ("fast", 1.0, 30.0)]
+    drawn = chart.scatter("title", "seconds", points, [("high", 40.0), ("just below", 39.9), ("low", 28.0)])
+    slow, fast = drawn.points
+    assert drawn.left < fast.x < slow.x < drawn.right
+    assert slow.y < fast.y
+    assert (slow.to_the_left, fast.to_the_left) == (True, False)
+    assert [line.name for line in drawn.lines] == ["high", "", "low"]
+    assert all(0 < y < drawn.height for y in [slow.y, fast.y, *(line.y for line in drawn.lines)])
+    assert {tick.text for tick in drawn.x_ticks} >= {"0", "2", "10"}
+    near = chart.scatter("title", "dB", points, [], from_zero=False)
+    assert "0" in {tick.text for tick in near.x_ticks}
+    assert near.points[1].x == pytest.approx(near.left + (near.right - near.left) * 1 / 10)
+
+
+def test_published_figures_are_of_datasets_that_there_are():
+    datasets = {dataset.id for dataset in manifest.manifest().datasets}
+    methods = [method for scale in (1, 2, 4) for name in datasets for method, _ in published.rows(name, scale)]
+    assert {published.CAR, published.IRN} <= set(methods)
+    assert published.rows("source", 4) == ()  # a folder may be called anything
+    assert dict(published.rows("bsd100", 1))["TAD, paper"].psnr_rgb == 36.14
+    assert dict(published.rows("set5", 2))["CNN-CR & CNN-SR"].ssim_y is None
 
 
 def test_an_output_that_cannot_be_written_is_one_line():
@@ -217,7 +244,7 @@ def test_the_metrics_are_scikit_images():
 
 def test_peak_memory_and_sizes_are_measured(photo):
     bicubic = load("bicubic", 2)
-    found = measure(Picture(photo), bicubic, bicubic, "set", "x", 1000)
+    found, _ = measure(Picture(photo), Setup(bicubic, bicubic), hr_bytes=1000)
     assert found.lr_bpp_webp < found.lr_bpp
     assert found.lr_bytes * 8 > found.lr_bpp * (photo.shape[0] // 2) * (photo.shape[1] // 2)
     assert math.isnan(found.peak_mb) or found.peak_mb > 10

@@ -12,9 +12,10 @@ import requests
 from server import Faults, mega_encrypt, serving
 
 from carcli.weights import download as module
-from carcli.weights import mega
-from carcli.weights.download import Expected, FetchError, Remote, download, new_session
-from carcli.weights.sources import DRIVE, drive_id, resolve_drive, resolver
+from carcli.weights import drive, http, mega
+from carcli.weights.download import Expected, download
+from carcli.weights.fetch import resolver
+from carcli.weights.http import FetchError, Remote, new_session
 
 DATA = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -22,7 +23,7 @@ SHA = hashlib.sha256(DATA).hexdigest()
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "READ", 5)
+    monkeypatch.setattr(http, "READ", 5)
     monkeypatch.setenv("CARCLI_HOME", str(tmp_path / "home"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "CARCLI_MIRROR"):
         monkeypatch.delenv(name, raising=False)
@@ -205,6 +206,13 @@ def test_an_unknown_size_is_bounded(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("header", ["soon", "12:30 or so", "Mon, 99 Foo 2026 25:61:00 GMT"])
+def test_a_retry_after_that_says_nothing_is_passed_over(server, tmp_path, pauses, header):
+    server.faults = Faults(statuses=[429], retry_after=header)
+    get(server, tmp_path / "file")
+    assert 0.5 <= pauses[0] <= 1
+
+
 @pytest.mark.parametrize("to", ["ftp://127.0.0.1/file", "http://example.org/file", "file:///etc/passwd"])
 def test_a_redirect_to_another_scheme_is_refused(server, tmp_path, to):
     server.faults = Faults(redirect=to)
@@ -224,7 +232,7 @@ def test_plain_http_is_for_this_machine_alone(tmp_path):
 
 
 def test_redirects_in_a_circle_end(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "REDIRECTS", 0)
+    monkeypatch.setattr(http, "REDIRECTS", 0)
     with pytest.raises(FetchError, match="redirected too often"):
         get(server, tmp_path / "file")
 
@@ -254,13 +262,13 @@ def test_a_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch, pause
     ],
 )
 def test_a_drive_link_is_known(address, wanted):
-    assert drive_id(address) == wanted
+    assert drive.file_id(address) == wanted
 
 
 def test_a_large_drive_file_is_confirmed(server, tmp_path):
     server.drive_confirms, server.files["/download"] = True, DATA
     with new_session() as session:
-        find = partial(resolve_drive, session, "abcdefghijk", f"{server.url}/download")
+        find = partial(drive.resolve, session, "abcdefghijk", f"{server.url}/download")
         download(session, "drive", find, tmp_path / "x", Expected(len(DATA), SHA))
     assert (tmp_path / "x").read_bytes() == DATA
 
@@ -268,15 +276,15 @@ def test_a_large_drive_file_is_confirmed(server, tmp_path):
 def test_a_small_drive_file_needs_no_confirmation(server, tmp_path):
     server.files["/download"] = DATA
     with new_session() as session:
-        find = partial(resolve_drive, session, "abcdefghijk", f"{server.url}/download")
+        find = partial(drive.resolve, session, "abcdefghijk", f"{server.url}/download")
         download(session, "drive", find, tmp_path / "x", Expected(len(DATA), SHA))
 
 
 def test_a_drive_file_over_its_quota_says_so(server, tmp_path):
     server.faults = Faults(html=True)
     with new_session() as session, pytest.raises(FetchError, match="quota for this file is used up"):
-        resolve_drive(session, "abcdefghijk", f"{server.url}/download")
-    assert DRIVE.startswith("https://")
+        drive.resolve(session, "abcdefghijk", f"{server.url}/download")
+    assert drive.DOWNLOAD.startswith("https://")
 
 
 # MEGA

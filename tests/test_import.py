@@ -13,7 +13,7 @@ from conftest import seeded
 
 from carcli.errors import WeightsError
 from carcli.models.registry import build
-from carcli.weights import checkpoint, choose, importer, manifest, store
+from carcli.weights import checkpoint, choose, manifest, state_dicts, store
 from carcli.weights.importer import import_files
 
 
@@ -26,14 +26,10 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """The official entries with the authors' architecture, made narrow: the importer looks at names and shapes alone."""
-    from dataclasses import replace
-
-    known = tuple(
-        replace(e, down={"features": 8, "blocks": 1}, up={"features": 8, "blocks": 1}) for e in manifest.entries() if e.archive
-    )
-    monkeypatch.setattr(importer, "entries", lambda: known)
-    monkeypatch.setattr(manifest, "manifest", lambda: manifest.Manifest(known))
-    return known
+    narrow = {"down": {"features": 8, "blocks": 1}, "up": {"features": 8, "blocks": 1}}
+    checkpoints = tuple(entry.model_copy(update=narrow) for entry in manifest.entries() if entry.archive)
+    known = manifest.manifest().model_copy(update={"checkpoints": checkpoints})
+    monkeypatch.setattr(manifest, "manifest", lambda: known)
 
 
 def networks(scale):
@@ -181,10 +177,10 @@ def test_an_archive_that_bombs_lies_or_is_damaged_is_refused(tmp_path, monkeypat
     big = tmp_path / "big.zip"
     with zipfile.ZipFile(big, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("kgn.pth", bytes(3 << 20))
-    monkeypatch.setattr(importer, "MEMBER", 1 << 20)
+    monkeypatch.setattr(state_dicts, "MEMBER", 1 << 20)
     with pytest.raises(WeightsError, match="more than any checkpoint"):
         import_files([big])
-    monkeypatch.setattr(importer, "MEMBER", 512 << 20)
+    monkeypatch.setattr(state_dicts, "MEMBER", 512 << 20)
     data = bytearray(big.read_bytes())
     data[60] ^= 255
     (tmp_path / "bad.zip").write_bytes(data)
@@ -197,6 +193,38 @@ def test_an_archive_that_bombs_lies_or_is_damaged_is_refused(tmp_path, monkeypat
         archive.writestr("readme.txt", "x")
     with pytest.raises(WeightsError, match=r"without kgn\.pth and usn\.pth"):
         import_files([tmp_path / "none.zip"])
+    assert nothing_stored(home)
+
+
+def test_a_member_longer_than_its_archive_says_is_cut_there_and_refused(tmp_path, home):
+    kgn, _ = files_of(tmp_path / "in", 4)
+    with zipfile.ZipFile(tmp_path / "lie.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(kgn, "kgn.pth")
+        size = archive.getinfo("kgn.pth").file_size
+        archive.getinfo("kgn.pth").file_size = size // 2  # goes into the directory at the archive's end
+    with pytest.raises(WeightsError, match=r"lie\.zip: a damaged or unreadable archive"):
+        import_files([tmp_path / "lie.zip"])
+    assert nothing_stored(home)
+
+
+def test_a_damaged_stream_in_an_archive_is_refused_in_one_line(tmp_path, home):
+    with zipfile.ZipFile(tmp_path / "good.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("kgn.pth", bytes(range(256)) * 100)
+    data = bytearray((tmp_path / "good.zip").read_bytes())
+    data[37:45] = b"\xff" * 8  # the first bytes of the compressed stream
+    (tmp_path / "bad.zip").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"bad\.zip: a damaged or unreadable archive"):
+        import_files([tmp_path / "bad.zip"])
+    assert nothing_stored(home)
+
+
+def test_an_archive_of_too_many_state_dicts_is_something_else(small, tmp_path, home, monkeypatch):
+    monkeypatch.setattr(state_dicts, "MEMBERS", 1)
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for file in files_of(tmp_path / "in", 4):
+            archive.write(file, file.name)
+    with pytest.raises(WeightsError, match="holds more than 1 state dicts"):
+        import_files([tmp_path / "many.zip"])
     assert nothing_stored(home)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from carcli.bench.compare import compare, mean, measure
+from carcli.bench.compare import Setup, compare, mean, measure
 from carcli.bench.datasets import Images, find
 from carcli.errors import UsageError
 from carcli.images import metrics
@@ -52,7 +52,7 @@ def test_ssim_against_the_definition_at_one_place():
 
 def test_a_measured_photograph_is_consistent(photo):
     bicubic = load("bicubic", 4)
-    row = measure(Picture(photo), bicubic, bicubic, "set", "eyes.png")
+    row, _ = measure(Picture(photo), Setup(bicubic, bicubic))
     assert row.lr_psnr_y == math.inf
     assert 20 < row.psnr_y < 50
     assert 0 < row.ssim_y < 1
@@ -61,7 +61,7 @@ def test_a_measured_photograph_is_consistent(photo):
 
 def test_the_mean_is_of_per_image_figures(photo):
     bicubic = load("bicubic", 2)
-    rows = [measure(Picture(photo[:n, :n]), bicubic, bicubic, "set", str(n)) for n in (40, 90)]
+    rows = [measure(Picture(photo[:n, :n]), Setup(bicubic, bicubic))[0] for n in (40, 90)]
     assert mean(rows).psnr_y == pytest.approx((rows[0].psnr_y + rows[1].psnr_y) / 2)
     assert mean(rows).image is None
 
@@ -87,7 +87,7 @@ BICUBIC = {(2, "set5"): (33.67, 0.930), (4, "set5"): (28.43, 0.811), (2, "bsd100
 def test_bicubic_reproduces_the_published_rows(benchmarks, scale, name):
     files = tuple(sorted((benchmarks / name).glob("*.png")))
     bicubic = load("bicubic", scale)
-    *_, row = compare(Images(name, files), [bicubic], bicubic)
+    row = compare(Images(name, files), Setup(bicubic, bicubic))
     psnr, ssim = BICUBIC[scale, name]
     assert row.psnr_y == pytest.approx(psnr, abs=0.02)
     assert row.ssim_y == pytest.approx(ssim, abs=0.0005 + 0.0005)  # the table is rounded to three digits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from carcli.models.resampler_net import (
     ResamplerNet,
 )
 from carcli.ops.resample.definition import apply_heads
-from carcli.weights.checkpoint import fill_from_state_dict
+from carcli.weights import state_dicts
+from carcli.weights.checkpoint import fill
 
 # Mean and standard deviation of what the full-size networks make of `recorded_input` with the golden
 # vectors' weights; recorded when these networks agreed with the authors' own (test_equals_the_authors).
@@ -49,6 +51,11 @@ RECORDED = {
 def recorded_input(h: int = 32, w: int = 40) -> torch.Tensor:
     levels = np.random.RandomState(7).randint(0, 256, (1, 3, h, w)).astype(np.float32)
     return torch.from_numpy(levels) / 255
+
+
+def fill_from_state_dict(net: torch.nn.Module, path: Path) -> None:
+    ((source, tensors),) = state_dicts.read(path)
+    fill(net, tensors, source)
 
 
 def shapes(net: torch.nn.Module) -> dict[str, list[int]]:

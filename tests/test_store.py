@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +33,13 @@ def png(seed: int) -> bytes:
 
 
 FILES = {f"{i}.png": png(i) for i in range(4)}
-SET = Dataset("four", "Four", "free", ("https://example.invalid/four/",),
-              tuple(PinnedFile(n, len(d), hashlib.sha256(d).hexdigest()) for n, d in FILES.items()))  # fmt: skip
+
+
+def pinned(files: dict[str, bytes]) -> tuple[PinnedFile, ...]:
+    return tuple(PinnedFile(name=n, bytes=len(d), sha256=hashlib.sha256(d).hexdigest()) for n, d in files.items())
+
+
+SET = Dataset(id="four", title="Four", licence="free", sources=("https://example.invalid/four/",), files=pinned(FILES))
 BUNDLED = manifest.entries()[0]
 
 
@@ -50,11 +54,10 @@ def home(tmp_path, monkeypatch):
 def fetched(monkeypatch, tmp_path):
     """A checkpoint that is not bundled: a copy of one that is, under another id."""
     data = BUNDLED.bundled.read_bytes()
-    entry = replace(BUNDLED, id="far", file="far.safetensors", sources=("https://example.invalid/far.safetensors",))
-    known = Manifest((BUNDLED, entry), (), (SET,))
-    for module in (manifest, fetch):
-        monkeypatch.setattr(module, "manifest", lambda: known)
-    monkeypatch.setattr("carcli.bench.datasets.manifest", lambda: known)
+    sources = ("https://example.invalid/far.safetensors",)
+    entry = BUNDLED.model_copy(update={"id": "far", "file": "far.safetensors", "sources": sources})
+    known = Manifest(version=1, checkpoints=(BUNDLED, entry), datasets=(SET,))
+    monkeypatch.setattr(manifest, "manifest", lambda: known)
     return entry, data
 
 
@@ -207,25 +210,24 @@ def test_fetch_all_reports_what_failed(mirror):
 
 CHILD = """
 import sys
-from carcli.weights import fetch, manifest
-from carcli.weights.manifest import Dataset, PinnedFile
-import json
-spec = json.loads(sys.argv[1])
-fetch.fetch_dataset(Dataset("four", "Four", "free", (), tuple(PinnedFile(*f) for f in spec)))
+from carcli.weights.fetch import fetch_dataset
+from carcli.weights.manifest import Dataset
+fetch_dataset(Dataset.model_validate_json(sys.argv[1]))
 """
 
 
 def child(server, home):
-    spec = json.dumps([[f.name, f.bytes, f.sha256] for f in SET.files])
+    spec = SET.model_dump_json()
     environment = {**os.environ, "CARCLI_HOME": str(home), "CARCLI_MIRROR": server.url}
     return subprocess.Popen([sys.executable, "-c", CHILD, spec], env=environment, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_it_ends_the_same(home):
     big = {name: data + bytes(2_000_000) for name, data in FILES.items()}
     with serving() as server:
         server.files = {f"/four/{name}": data for name, data in big.items()}
-        spec = json.dumps([[n, len(d), hashlib.sha256(d).hexdigest()] for n, d in big.items()])
+        spec = SET.model_copy(update={"files": pinned(big)}).model_dump_json()
         environment = {**os.environ, "CARCLI_HOME": str(home), "CARCLI_MIRROR": server.url}
         rng = np.random.default_rng(0)
         command = [sys.executable, "-c", CHILD, spec]
@@ -252,6 +254,17 @@ def test_several_processes_fetch_at_once_and_every_file_comes_once(home):
         processes = [child(server, home) for _ in range(3)]
         assert [p.wait(timeout=120) for p in processes] == [0, 0, 0]
         assert sorted(path for path, _ in server.asked) == sorted(f"/four/{name}" for name in FILES)
+
+
+@pytest.mark.parametrize("command", [["list"], ["path", "set5"], ["fetch", "tad-x2"]])
+def test_the_store_is_looked_after_without_loading_torch(command):
+    code = (
+        "import sys\nfrom carcli.cli.app import app\n"
+        "try: app(sys.argv[1:])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code, "weights", *command], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
 
 
 def test_the_package_pins_the_four_sets():

@@ -10,7 +10,7 @@ import torch
 from conftest import seeded
 from safetensors.torch import save_file
 
-from carcli.errors import WeightsError
+from carcli.errors import UsageError, WeightsError
 from carcli.models.registry import build
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.checkpoint import Description
@@ -77,7 +77,10 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, data):
 
 
 @pytest.mark.parametrize("metadata", [None, {"carcli": "{"}, {"carcli": "[]"}, {"carcli": json.dumps({"id": 1})},
-                                      {"carcli": json.dumps({"id": "a", "family": "edsr", "scale": "4"})}])  # fmt: skip
+                                      {"carcli": json.dumps({"id": "a", "family": "edsr", "scale": "4"})},
+                                      {"carcli": json.dumps({"id": "a", "family": "edsr", "scale": 1 << 40})},
+                                      {"carcli": json.dumps({"id": "a", "family": "edsr", "scale": 4, "down": []})},
+                                      {"carcli": "[" * 100_000}])  # fmt: skip
 def test_a_description_that_is_none_is_refused(tmp_path, metadata):
     path = tmp_path / "bare.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata)
@@ -89,14 +92,14 @@ BUNDLED = [entry for entry in manifest.entries() if not entry.archive]
 
 
 def test_the_manifest_is_true_of_every_bundled_file():
-    assert {e.file for e in BUNDLED} == {p.name for p in (manifest.PACKAGE / "weights" / "bundled").glob("*.safetensors")}
+    assert {e.file for e in BUNDLED} == {p.name for p in manifest.BUNDLED.glob("*.safetensors")}
     for entry in BUNDLED:
         path = store.verified(entry)
         assert path == entry.bundled
         assert path.stat().st_size == entry.bytes
         description = checkpoint.describe(path)
         assert (description.id, description.family, description.scale) == (entry.id, entry.family, entry.scale)
-        pair = checkpoint.read(path, Description(entry.id, entry.family, entry.scale, entry.down, entry.up))
+        pair = checkpoint.read(path, Description.of(entry))
         assert sum(p.numel() for net in pair for p in net.parameters()) == entry.parameters
         assert entry.card is not None
         assert entry.figures
@@ -133,8 +136,16 @@ archive = "box"
 recipe = "r"
 data = "d"
 steps = 1
-minutes = 1.0
+minutes = 1
 device = "cpu"
+[[checkpoint.figures]]
+dataset = "set"
+psnr_y = 30.1
+ssim_y = 0.9
+lr_psnr_y = 40
+lr_psnr_rgb = 38.0
+lr_bpp = 12.5
+command = "carcli bench --dataset set --scale 2 --model b"
 
 [[archive]]
 id = "box"
@@ -153,31 +164,61 @@ files = [
 """.format(digest="0" * 64)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("version = 1", "version = 2", "line 1: version must be 1"),
-        ("version = 1", "version = 1\nextra = 1", "line 2: unknown key 'extra'"),
-        ('family = "edsr"\nscale = 2', 'famly = "edsr"\nscale = 2', "line 15: unknown key 'famly'"),
-        ("bytes = 1\n", "", "line 2: sha256 or bytes is missing"),
-        ("bytes = 1\n", 'bytes = "1"\n', "line 8: bytes is not of type int"),
-        (f'sha256 = "{"0" * 64}"\nbytes', 'sha256 = "xyz"\nbytes', "line 7: sha256 must be 64"),
-        (f'sha256 = "{"0" * 64}" }}', 'sha256 = "XYZ" }', "line 40: sha256 must be 64"),
-        ('"a.safetensors"', '"../a.safetensors"', "line 6: file '../a.safetensors' is malformed"),
-        ('"one.png"', '".."', "line 40: name '..' is malformed"),
-        ("https://example.org/a", "http://example.org/a", "line 11: source .* is not https"),
-        ('id = "b"', 'id = "a"', "line 14: two entries have the id 'a'"),
-        ('archive = "box"', 'archive = "bag"', "line 20: there is no archive 'bag'"),
-        ("steps = 1", "stepz = 1", "line 24: unknown key 'stepz'"),
-        ("bytes = 100", "bytes = -1", "line 31: bytes is negative"),
-        ("version = 1", "version = ", "Invalid value|line 1"),
-    ],
-)
-def test_a_manifest_that_is_wrong_names_the_line(old, new, message):
+FAULTS = [
+    ("version = 1", "version = 2", "version must be 1"),
+    ("version = 1", "", "version is missing"),
+    ("version = 1", "version = 1\nextra = 1", "unknown key 'extra'"),
+    ("version = 1", "version = ", "Invalid value"),
+    ('"edsr"\nscale = 2', '"edsr"\nscael = 2', r'checkpoint 2 \("b"\): unknown key \'scael\''),
+    ('family = "edsr"\nscale = 2', "scale = 2", r'checkpoint 2 \("b"\): family is missing'),
+    ('id = "b"', 'id = "a"', "2 checkpoints have the id 'a'"),
+    ('id = "b"', 'id = "../b"', r'checkpoint 2 \("../b"\): id \'../b\' is malformed'),
+    ("bytes = 1\nlicence", "licence", r'checkpoint 1 \("a"\): sha256 or bytes is missing'),
+    ("bytes = 1\nlicence", 'bytes = "1"\nlicence', r'checkpoint 1 \("a"\): bytes must be a whole number'),
+    ("scale = 2", "scale = -2", r'checkpoint 2 \("b"\): scale must be at least 1'),
+    ("scale = 2", "scale = true", r'checkpoint 2 \("b"\): scale must be a whole number'),
+    (f'sha256 = "{"0" * 64}"\nbytes', 'sha256 = "xyz"\nbytes', r'checkpoint 1 \("a"\): sha256 must be 64 lower-case'),
+    (f'sha256 = "{"0" * 64}" }}', 'sha256 = "XYZ" }', r'dataset 1 \("set"\), files 1 \("one.png"\): sha256 must be 64'),
+    ('"a.safetensors"', '"../a.safetensors"', r'checkpoint 1 \("a"\): file name \'../a.safetensors\' is malformed'),
+    ('"one.png"', '".."', r'dataset 1 \("set"\), files 1 \("\.\."\): file name \'\.\.\' is malformed'),
+    ("https://example.org/a", "http://example.org/a", r'checkpoint 1 \("a"\): source .* is not https'),
+    ("sources = []", 'sources = ""', r'archive 1 \("box"\): sources must be a list'),
+    ('archive = "box"', 'archive = "bag"', "checkpoint 'b': there is no archive 'bag'"),
+    ("steps = 1", "stepz = 1", r'checkpoint 2 \("b"\), card: unknown key \'stepz\''),
+    ("psnr_y = 30.1", 'psnr_y = "x"', r'checkpoint 2 \("b"\), figures 1: psnr_y must be a number'),
+    ("psnr_y = 30.1", "psnr_y = nan", r'checkpoint 2 \("b"\), figures 1: psnr_y must be a finite number'),
+    ("bytes = 100", "bytes = -1", r'archive 1 \("box"\): bytes must be at least 0'),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), FAULTS)
+def test_a_manifest_that_is_wrong_names_the_table_and_the_key(old, new, message):
     assert manifest.parse(GOOD, "weights.toml").checkpoints[0].id == "a"
     assert old in GOOD
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(WeightsError, match=rf"^weights\.toml(, |: ){message}") as caught:
         manifest.parse(GOOD.replace(old, new, 1), "weights.toml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../../x", "a b", "A", "", ".", "-x", "a/b", "a+b", "x" * 65, "ä"])
+def test_an_id_that_leads_outside_is_refused_where_it_is_written_and_where_it_is_read(tiny, tmp_path, name):
+    path, pair = tiny
+    with pytest.raises(WeightsError, match="is malformed") as caught:
+        checkpoint.write(tmp_path / "own.safetensors", replace(TINY, id=name), *pair)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "own.safetensors").exists()
+    fields = {"id": name, "family": "edsr", "scale": 2, "down": {}, "up": {}}
+    save_file({"x": torch.zeros(1)}, path, {"carcli": json.dumps(fields)})
+    for reading in (lambda: checkpoint.describe(path), lambda: choose(str(path), None)):
+        with pytest.raises(WeightsError, match=r"tiny\.safetensors, its carcli description: id .* is malformed"):
+            reading()
+
+
+@pytest.mark.parametrize("scale", [0, -1, 129, 1 << 40])
+def test_a_scale_that_makes_no_sense_is_refused(tiny, scale):
+    for model in ("edsr", "bicubic", "best", "tad-x2", str(tiny[0])):
+        with pytest.raises(UsageError, match=f"scale must be a whole number from 1 to 128, not {scale}"):
+            choose(model, scale)
 
 
 def test_a_family_means_its_first_checkpoint_at_the_scale():

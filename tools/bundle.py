@@ -1,99 +1,157 @@
-"""``python tools/bundle.py RUN ID --data TEXT``: a finished run as a bundled checkpoint.
+"""A finished run as a bundled checkpoint, and the figures of bundled ones measured again.
 
-Copies the run's best checkpoint into the package, measures it, and prints the manifest entry
-with its model card for weights.toml.
+``python tools/bundle.py RUN ID --data TEXT`` copies a run's best checkpoint into the package's folder
+of bundled weights, measures it, and prints its entry, with its model card, for ``weights.toml``.
+``python tools/bundle.py --measure ID`` measures a bundled checkpoint (or ``all``) on the datasets and at
+the scales of its entry, and prints the entry with the new figures.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import asdict, replace
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any
 
-from carcli.bench.compare import compare
+import typer
+
+from carcli.bench.compare import Setup, compare
 from carcli.bench.datasets import find
+from carcli.errors import CarcliError, UsageError
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.manifest import Card, Entry, Figures
 
 
-def _value(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in value.items()) + " }" if value else "{}"
-    return json.dumps(value)  # TOML and JSON write strings, numbers and booleans alike
-
-
 def to_toml(entry: Entry) -> str:
-    """A manifest entry as it stands in weights.toml."""
-    fields = asdict(entry)
-    card, figures = fields.pop("card"), fields.pop("figures")
-    lines = ["[[checkpoint]]", *(f"{k} = {_value(v)}" for k, v in fields.items() if v not in ("", 0, (), {}))]
-    if card:
-        lines += ["[checkpoint.card]", *(f"{k} = {_value(v)}" for k, v in card.items())]
-    for row in figures:
-        lines += ["[[checkpoint.figures]]", *(f"{k} = {_value(v)}" for k, v in row.items() if v)]
+    """A manifest entry as it stands in weights.toml; what has its default value is left out."""
+    fields = entry.model_dump(exclude={"card", "figures"}, exclude_defaults=True)
+    lines = ["[[checkpoint]]", *_assignments(fields)]
+    if entry.card is not None:
+        lines += ["[checkpoint.card]", *_assignments(entry.card.model_dump())]
+    for figures in entry.figures:
+        lines += ["[[checkpoint.figures]]", *_assignments(figures.model_dump(exclude_defaults=True))]
     return "\n".join(lines) + "\n"
 
 
-def _figures(path: Path, own: int, names: list[str], scales: list[int]) -> tuple[Figures, ...]:
-    found = []
-    for scale in scales:
+def _assignments(fields: dict[str, Any]) -> Iterator[str]:
+    return (f"{key} = {_value(value)}" for key, value in fields.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(_assignments(value)) + " }" if value else "{}"
+    return json.dumps(value, ensure_ascii=False)  # TOML and JSON write strings, numbers, booleans and lists alike
+
+
+def measure(path: Path, identity: str, places: Iterable[tuple[str, int]]) -> tuple[Figures, ...]:
+    """What a checkpoint's file reaches on datasets, each at a scale: its own, or a power of that."""
+    own = checkpoint.describe(path).scale
+    rows = []
+    for dataset, scale in places:
         rescaler, bicubic = load(str(path), scale, "cpu"), load("bicubic", scale, "cpu")
-        for name in names:
-            *_, mean = compare(find(name), [rescaler], bicubic)
-            found.append(
-                Figures(
-                    dataset=mean.dataset,
-                    psnr_y=round(mean.psnr_y, 3),
-                    ssim_y=round(mean.ssim_y, 4),
-                    lr_psnr_y=round(mean.lr_psnr_y, 2),
-                    lr_psnr_rgb=round(mean.lr_psnr_rgb, 2),
-                    lr_psnr_seen=round(mean.lr_psnr_seen, 2),
-                    lr_bpp=round(mean.lr_bpp, 2),
-                    command=f"carcli bench --dataset {mean.dataset} --scale {scale} --model {path.stem}",
-                    psnr_rgb=round(mean.psnr_rgb, 3) if rescaler.to_grey else 0.0,
-                    scale=0 if scale == own else scale,
-                )
+        mean = compare(find(dataset), Setup(rescaler, bicubic))
+        rows.append(
+            Figures(
+                dataset=mean.dataset,
+                psnr_y=round(mean.psnr_y, 3),
+                ssim_y=round(mean.ssim_y, 4),
+                lr_psnr_y=round(mean.lr_psnr_y, 2),
+                lr_psnr_rgb=round(mean.lr_psnr_rgb, 2),
+                lr_psnr_seen=round(mean.lr_psnr_seen, 2),
+                lr_bpp=round(mean.lr_bpp, 2),
+                command=f"carcli bench --dataset {mean.dataset} --scale {scale} --model {identity}",
+                psnr_rgb=round(mean.psnr_rgb, 3) if rescaler.to_grey else 0.0,
+                scale=0 if scale == own else scale,
             )
-    return tuple(found)
+        )
+    return tuple(rows)
 
 
-def export(run: Path, name: str, data: str, datasets: list[str], notes: str = "", scales: list[int] | None = None) -> Entry:
-    """Put a run's best checkpoint into the package under the id ``name``; returns its manifest entry.
+def measure_again(entry: Entry) -> Entry:
+    """A bundled checkpoint's entry, its figures measured again where they were measured before."""
+    places = [(figures.dataset, figures.scale or entry.scale) for figures in entry.figures]
+    return entry.model_copy(update={"figures": measure(store.verified(entry), entry.id, places)})
+
+
+def card(run: Path, recipe: str, data: str, notes: str = "") -> Card:
+    """How a run's best checkpoint came to be, from the run's log."""
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = [record for record in log if record["event"] == "validation"][-1]
+    starts = [record for record in log if record["event"] == "start"]
+    devices = dict.fromkeys(f"{start['processes']} × {start['device']}, {start['precision']}" for start in starts)
+    return Card(
+        recipe=recipe,
+        data=data,
+        steps=last["step"],
+        minutes=last["minutes"],
+        device="; ".join(devices).replace("1 × ", ""),
+        notes=notes,
+    )
+
+
+def export(run: Path, identity: str, data: str, datasets: list[str], notes: str = "", scales: list[int] | None = None) -> Entry:
+    """Put a run's best checkpoint into the package under an id; returns its manifest entry.
 
     It is measured at ``scales``: its own, and powers of that by being applied again and again.
     """
     source = run / "best.safetensors"
     trained = checkpoint.describe(source)
-    description = replace(trained, id=name)
+    description = replace(trained, id=identity)
     pair = checkpoint.read(source, description)
-    target = manifest.PACKAGE / "weights" / "bundled" / f"{name}.safetensors"
+    target = manifest.BUNDLED / f"{identity}.safetensors"
     checkpoint.write(target, description, pair.down, pair.up)
-    digest = store.file_digest(target)
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    last = [record for record in log if record["event"] == "validation"][-1]
-    devices = list(dict.fromkeys(f"{r['processes']} × {r['device']}, {r['precision']}" for r in log if r["event"] == "start"))
-    card = Card(trained.id, data, last["step"], last["minutes"], "; ".join(devices).replace("1 × ", ""), notes)
-    figures = _figures(target, description.scale, datasets, scales or [description.scale])
+    places = [(dataset, scale) for scale in scales or [description.scale] for dataset in datasets]
     return Entry(
-        name, description.family, description.scale, target.name, "MIT",
-        sum(p.numel() for net in pair for p in net.parameters()), digest, target.stat().st_size,
-        dict(description.down), dict(description.up), card=card, figures=figures,
-    )  # fmt: skip
+        id=identity,
+        family=description.family,
+        scale=description.scale,
+        file=target.name,
+        licence="MIT",
+        parameters=sum(p.numel() for net in pair for p in net.parameters()),
+        sha256=store.file_digest(target),
+        bytes=target.stat().st_size,
+        down=dict(description.down),
+        up=dict(description.up),
+        card=card(run, trained.id, data, notes),
+        figures=measure(target, identity, places),
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("id")
-    parser.add_argument("--data", required=True, help="what it was trained on")
-    parser.add_argument("--datasets", nargs="*", default=["set5", "set14"], help="folders or names to measure on")
-    parser.add_argument("--scales", nargs="*", type=int, help="to measure at; default: its own")
-    parser.add_argument("--notes", default="")
-    arguments = parser.parse_args()
-    print(to_toml(export(arguments.run, arguments.id, arguments.data, arguments.datasets, arguments.notes, arguments.scales)))
+def _bundled(names: Iterable[str]) -> list[Entry]:
+    bundled = {entry.id: entry for entry in manifest.entries() if entry.bundled.exists()}
+    for name in names:
+        if name != "all" and name not in bundled:
+            raise UsageError(f"{name}: no bundled checkpoint; there are {', '.join(bundled)}")
+    return [entry for name, entry in bundled.items() if name in names or "all" in names]
+
+
+def main(
+    run: Annotated[Path | None, typer.Argument(help="Folder of a finished run.", show_default=False)] = None,
+    identity: Annotated[str, typer.Argument(metavar="ID", help="What the checkpoint will be called.", show_default=False)] = "",
+    data: Annotated[str, typer.Option(help="What it was trained on.", show_default=False)] = "",
+    notes: Annotated[str, typer.Option(help="What else its model card says.", show_default=False)] = "",
+    dataset: Annotated[list[str], typer.Option(help="Name or folder to measure on; repeatable.")] = ["set5", "set14"],  # noqa: B006
+    scale: Annotated[list[int] | None, typer.Option(help="To measure at; repeatable. Default: its own.")] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option("--measure", metavar="ID", help="Measure a bundled one again, or all; repeatable.", show_default=False),
+    ] = None,
+) -> None:
+    """Bundle a finished run, or measure bundled checkpoints again; prints entries for weights.toml."""
+    if again:
+        for entry in _bundled(again):
+            print(to_toml(measure_again(entry)), flush=True)
+    elif run is not None and identity and data:
+        print(to_toml(export(run, identity, data, dataset, notes, scale)))
+    else:
+        raise typer.BadParameter("name a run, an id and --data, or --measure ID")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        typer.run(main)
+    except CarcliError as error:
+        sys.exit(f"bundle: {error}")

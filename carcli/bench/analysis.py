@@ -21,6 +21,8 @@ from carcli.rescale.rescaler import Rescaler
 SPECTRUM_SIDE = 256
 ZOOM = 16  # pixels of the drawing an HR pixel
 
+Region = tuple[int, int, int, int]  # left, top, width, height in LR pixels
+
 
 def spectrum(lr: Pixels) -> NDArray[np.float64]:
     """Logarithm (base 10) of the power spectrum of an LR image's Y: (256, 256), frequency zero in the middle.
@@ -52,7 +54,7 @@ def _heads(rescaler: Rescaler, hr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return apply_heads(*raw, rescaler.scale, down.net.heads)
 
 
-def draw_offsets(rescaler: Rescaler, hr: Pixels, region: tuple[int, int, int, int] | None = None) -> Image.Image:
+def draw_offsets(rescaler: Rescaler, hr: Pixels, region: Region | None = None) -> Image.Image:
     """Where every LR pixel of a region samples the HR image, over that image enlarged.
 
     ``hr`` (H, W, 3) uint8; ``region`` left, top, width, height in LR pixels, the central 2x2 by

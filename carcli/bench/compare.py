@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ class Measured:
     peak_mb: float  # memory, of whichever direction took more
 
 
+FIGURES = tuple(field.name for field in fields(Measured) if field.type == "float")
+
+
 @dataclass(frozen=True)
 class Shown:
     """The images behind a measurement, (H, W, 3) uint8; LR is smaller."""
@@ -57,103 +60,143 @@ class Shown:
     sr: Pixels
 
 
-Keep = Callable[[Measured, Shown], None]
+Keep = Callable[[Measured, Shown], object]
 
 
-def _luma(pixels: Pixels) -> Pixels:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
+@dataclass(frozen=True)
+class Setup:
+    """What is measured, and how: a pair, its LR images refined or as they are, beside bicubic at the same scale."""
+
+    rescaler: Rescaler
+    bicubic: Rescaler
+    refinement: Refinement | None = None
+    widest_border: int = WIDEST_BORDER
+
+    @property
+    def name(self) -> str:
+        """What a row is called: the checkpoint, and the iterations its LR images were refined by."""
+        if self.refinement is None:
+            return self.rescaler.id
+        method = "" if self.refinement.method == "fast" else f" {self.refinement.method}"
+        return f"{self.rescaler.id} +{self.refinement.iterations}{method}"
+
+    @property
+    def border(self) -> int:
+        """Pixels cut on each side before comparing."""
+        return min(self.rescaler.scale, self.widest_border)
+
+
+@dataclass(frozen=True)
+class _Trip:
+    """An image's way down, through a file, and up again."""
+
+    down: Picture
+    file: bytes
+    lr: Picture
+    sr: Picture
+    seconds_down: float
+    seconds_up: float
+    peak_mb: float
+
+
+def _travel(setup: Setup, hr: Picture) -> _Trip:
+    rescaler = setup.rescaler
+    memory.reset_peak(rescaler.device)
+    began = time.perf_counter()
+    down = rescaler.down_picture(hr) if setup.refinement is None else down_refined(rescaler, hr, setup.refinement)[0]
+    seconds_down = time.perf_counter() - began
+    file = _encoded(down)
+    lr = codec.decode(file)
+    began = time.perf_counter()
+    sr = rescaler.up_picture(lr)
+    seconds_up = time.perf_counter() - began
+    return _Trip(
+        down=down,
+        file=file,
+        lr=lr,
+        sr=sr,
+        seconds_down=seconds_down,
+        seconds_up=seconds_up,
+        peak_mb=memory.peak(rescaler.device),
+    )
+
+
+def _encoded(picture: Picture) -> bytes:
+    file = io.BytesIO()
+    codec.encode(picture, file)
+    return file.getvalue()
+
+
+def _webp_bytes(pixels: Pixels) -> int:
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "webp", lossless=True)
+    return len(file.getvalue())
 
 
 def _rgb(picture: Picture) -> Pixels:
     return np.broadcast_to(picture.pixels, (*picture.pixels.shape[:2], 3))
 
 
-def measure(
-    picture: Picture, rescaler: Rescaler, bicubic: Rescaler, dataset: str, image: str,
-    hr_bytes: int = 0, keep: Keep | None = None, refinement: Refinement | None = None, widest_border: int = WIDEST_BORDER,
-) -> Measured:  # fmt: skip
-    """One image, cropped to a multiple of the scale where it is as large, through one pair, its LR refined or as it is."""
-    scale = rescaler.scale
+def _bicubic_lr(setup: Setup, hr: Picture) -> Pixels:
+    """What the LR image is held against: bicubic's, or the luma of that where the pair makes grey images."""
+    pixels = setup.bicubic.down_picture(hr).pixels
+    if setup.rescaler.to_grey:
+        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
+    return _rgb(Picture(pixels))
+
+
+def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", hr_bytes: int = 0) -> tuple[Measured, Shown]:
+    """One image, cropped to a multiple of the scale where it is as large, through one pair.
+
+    ``hr_bytes`` is the size of its file; ``dataset`` and ``image`` are what the row is called.
+    """
+    scale, border = setup.rescaler.scale, setup.border
     width, height = (n // scale * scale or n for n in picture.size)
-    border = min(scale, widest_border)
     hr = Picture(_rgb(picture)[:height, :width])
-    memory.reset_peak(rescaler.device)
-    began = time.perf_counter()
-    made = rescaler.down_picture(hr) if refinement is None else down_refined(rescaler, hr, refinement)[0]
-    half = time.perf_counter()
-    file = io.BytesIO()
-    codec.encode(made, file)
-    lr = codec.decode(file.getvalue())
-    again = time.perf_counter()
-    sr = rescaler.up_picture(lr)
-    end = time.perf_counter()
-    taken = memory.peak(rescaler.device)
-    small = bicubic.down_picture(hr)
-    reference = _rgb(Picture(_luma(small.pixels)) if rescaler.to_grey else small)
-    plain, webp = io.BytesIO(), io.BytesIO()  # the file's pixels alone: without the tag
-    codec.encode(Picture(made.pixels), plain)
-    Image.fromarray(np.ascontiguousarray(_rgb(made))).save(webp, "webp", lossless=True)
-    pixels = made.size[0] * made.size[1]
-    found = Measured(
-        dataset, name(rescaler, refinement), scale, image,
-        metrics.psnr_y(hr.pixels, sr.pixels, border),
-        metrics.ssim_y(hr.pixels, sr.pixels, border),
-        metrics.psnr_rgb(hr.pixels, sr.pixels, border),
-        metrics.psnr_y(reference, _rgb(lr), 0),
-        metrics.psnr_rgb(reference, _rgb(lr), 0),
-        metrics.psnr_seen(reference, _rgb(lr)),
-        metrics.psnr_seen_worst(reference, _rgb(lr)),
-        8 * len(plain.getvalue()) / pixels, 8 * len(webp.getvalue()) / pixels,
-        len(file.getvalue()), hr_bytes,
-        half - began, end - again, taken,
-    )  # fmt: skip
-    if keep is not None:
-        keep(found, Shown(hr.pixels, _rgb(lr), sr.pixels))
-    return found
-
-
-def name(rescaler: Rescaler, refinement: Refinement | None) -> str:
-    """What a row is called: the checkpoint, and the iterations its LR images were refined by."""
-    if refinement is None:
-        return rescaler.id
-    return f"{rescaler.id} +{refinement.iterations}" + ("" if refinement.method == "fast" else f" {refinement.method}")
-
-
-FIGURES = (
-    "psnr_y", "ssim_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb", "lr_psnr_seen", "lr_psnr_seen_worst", "lr_bpp",
-    "lr_bpp_webp", "lr_bytes", "hr_bytes", "seconds_down", "seconds_up", "peak_mb",
-)  # fmt: skip
+    trip = _travel(setup, hr)
+    shown = Shown(hr=hr.pixels, lr=_rgb(trip.lr), sr=trip.sr.pixels)
+    reference = _bicubic_lr(setup, hr)
+    lr_pixels = trip.down.size[0] * trip.down.size[1]
+    measured = Measured(
+        dataset=dataset,
+        model=setup.name,
+        scale=scale,
+        image=image,
+        psnr_y=metrics.psnr_y(shown.hr, shown.sr, border),
+        ssim_y=metrics.ssim_y(shown.hr, shown.sr, border),
+        psnr_rgb=metrics.psnr_rgb(shown.hr, shown.sr, border),
+        lr_psnr_y=metrics.psnr_y(reference, shown.lr, 0),
+        lr_psnr_rgb=metrics.psnr_rgb(reference, shown.lr, 0),
+        lr_psnr_seen=metrics.psnr_seen(reference, shown.lr),
+        lr_psnr_seen_worst=metrics.psnr_seen_worst(reference, shown.lr),
+        lr_bpp=8 * len(_encoded(Picture(trip.down.pixels))) / lr_pixels,  # of the pixels alone: without the tag
+        lr_bpp_webp=8 * _webp_bytes(_rgb(trip.down)) / lr_pixels,
+        lr_bytes=len(trip.file),
+        hr_bytes=hr_bytes,
+        seconds_down=trip.seconds_down,
+        seconds_up=trip.seconds_up,
+        peak_mb=trip.peak_mb,
+    )
+    return measured, shown
 
 
 def mean(rows: Sequence[Measured]) -> Measured:
     """The mean of per-image figures; images too small for a figure (NaN) are left out of it."""
-
-    def average(name: str) -> float:
-        values = [v for row in rows if not math.isnan(v := getattr(row, name))]
-        return sum(values) / len(values) if values else math.nan
-
-    averages: dict[str, Any] = {name: average(name) for name in FIGURES}
+    averages: dict[str, Any] = {}
+    for name in FIGURES:
+        values = [value for row in rows if not math.isnan(value := getattr(row, name))]
+        averages[name] = sum(values) / len(values) if values else math.nan
     return replace(rows[0], image=None, **averages)
 
 
-def compare(
-    dataset: Images,
-    rescalers: Sequence[Rescaler],
-    bicubic: Rescaler,
-    keep: Keep | None = None,
-    refinements: Sequence[Refinement | None] = (None,),
-    widest_border: int = WIDEST_BORDER,
-) -> Iterator[Measured]:
-    """Every image with every pair and refinement, each mean after its images. Raises ``ImageError`` that names the file."""
-    for rescaler in rescalers:
-        for refinement in refinements:
-            rows = []
-            for path in dataset.files:
-                size = path.stat().st_size
-                row = measure(_read(path), rescaler, bicubic, dataset.name, path.name, size, keep, refinement, widest_border)
-                rows.append(row)
-                yield row
-            yield mean(rows)
+def compare(images: Images, setup: Setup, keep: Keep = lambda measured, shown: None) -> Measured:
+    """The mean over a dataset; ``keep`` is given every image. Raises ``ImageError`` that names the file."""
+    rows = []
+    for path in images.files:
+        measured, shown = measure(_read(path), setup, images.name, path.name, path.stat().st_size)
+        keep(measured, shown)
+        rows.append(measured)
+    return mean(rows)
 
 
 def _read(path: Path) -> Picture:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from carcli.errors import UsageError
 from carcli.images.codec import SUFFIXES
-from carcli.weights.fetch import Watch, fetch_dataset
-from carcli.weights.manifest import manifest
+from carcli.weights import manifest
+from carcli.weights.fetch import Watch, fetch_dataset, unwatched
 from carcli.weights.store import dataset_folder
 
 
@@ -21,21 +21,22 @@ class Images:
     pinned: bool = False  # whether these are exactly the files that published figures speak of
 
 
-def find(name: str, watch: Watch | None = None) -> Images:
+def find(name: str, watch: Watch = unwatched) -> Images:
     """A dataset by name or by path; a pinned one is fetched, and verified file by file.
 
     Raises ``UsageError`` for an unknown name or an empty folder, ``WeightsError`` for a dataset
     that cannot be fetched.
     """
     folder = Path(name)
-    pinned = next((d for d in manifest().datasets if d.id == name.lower()), None)
-    if pinned is not None and not folder.is_dir():
-        at = fetch_dataset(pinned, watch) if watch is not None else fetch_dataset(pinned)
-        return Images(pinned.id, tuple(at / file.name for file in pinned.files), pinned=True)
+    datasets = {dataset.id: dataset for dataset in manifest.manifest().datasets}
+    if name.lower() in datasets and not folder.is_dir():
+        dataset = datasets[name.lower()]
+        folder = fetch_dataset(dataset, watch)
+        return Images(dataset.id, tuple(folder / file.name for file in dataset.files), pinned=True)
     if not folder.is_dir():
         folder = dataset_folder(name.lower())
     if not folder.is_dir():
-        known = ", ".join(d.id for d in manifest().datasets)
+        known = ", ".join(datasets)
         raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {folder.parent}")
     files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
     if not files:

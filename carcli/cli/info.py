@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from carcli.cli.common import SOME_FAILED, Json, allow_large_images, emit, say_error
-
-
-def _file(path: Path) -> dict[str, Any]:
-    from carcli.images import codec
-
-    picture = codec.read(path)
-    width, height = picture.size
-    record: dict[str, Any] = {
-        "file": str(path), "width": width, "height": height, "grey": picture.pixels.shape[2] == 1,
-        "alpha": picture.alpha is not None, "icc_bytes": len(picture.icc or b""), "exif_bytes": len(picture.exif or b""),
-        "tag": None, "tag_error": picture.tag_error,
-    }  # fmt: skip
-    if picture.tag is not None:
-        record["tag"] = {**asdict(picture.tag), "padding": picture.tag.padding}
-    return record
+from carcli.cli.common import SOME_FAILED, Json, emit, say_error
+from carcli.errors import ImageError
 
 
 def _say_file(record: dict[str, Any]) -> None:
@@ -39,29 +24,10 @@ def _say_file(record: dict[str, Any]) -> None:
         print("  no carcli tag: an ordinary image")
 
 
-def _machine() -> dict[str, Any]:
-    import os
-    import platform
-
-    import torch
-
-    import carcli
-    from carcli.ops.resample import dispatch
-    from carcli.rescale.rescaler import pick_device
-    from carcli.runtime.device import has_bf16, processor
-    from carcli.weights import manifest, store
-
-    device = pick_device("auto")
-    path = dispatch.path_for(device)
-    return {
-        "carcli": carcli.__version__, "python": platform.python_version(), "torch": torch.__version__,
-        "platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "device": str(device), "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
-        "resampler": path.name, "resampler_note": path.reason,
-        "bf16": has_bf16(device), "processor": processor(),
-        "checkpoints": [e.id for e in manifest.entries() if store.state(e) != "missing"],
-        "manifest": str(manifest.location()), "store": str(store.data_folder()), "cache": str(store.cache_folder()),
-    }  # fmt: skip
+def _say_machine(record: dict[str, Any]) -> None:
+    for name, value in record.items():
+        if value or value == 0:
+            print(f"{name.replace('_', ' '):>15}  {', '.join(value) if isinstance(value, list) else value}")
 
 
 def info(
@@ -71,22 +37,19 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what the tag in a PNG says; without a file, what this machine would use."""
-    from carcli.errors import ImageError
+    from carcli.cli import describe
 
     if not files:
-        machine = _machine()
+        machine = describe.machine()
         if as_json:
             emit({"event": "machine", **machine})
         else:
-            for name, value in machine.items():
-                if value or value == 0:
-                    print(f"{name.replace('_', ' '):>15}  {', '.join(value) if isinstance(value, list) else value}")
+            _say_machine(machine)
         return
-    allow_large_images()
     failed = False
     for path in files:
         try:
-            record = _file(path)
+            record = describe.file(path)
         except ImageError as error:
             failed = True
             say_error(f"{path}: {error}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, emit, say_error
+from carcli.cli.downloads import download_bar
+from carcli.errors import WeightsError
 
 if TYPE_CHECKING:
-    from carcli.weights.fetch import Watch
     from carcli.weights.manifest import Dataset, Entry
 
 app = typer.Typer(
@@ -20,88 +22,55 @@ app = typer.Typer(
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="A checkpoint's or dataset's id.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of checkpoints and datasets.", show_default=False)]
+NUMBERS = ("scale", "parameters", "images", "MB")  # columns on the right
 
 
-def _find(name: str) -> Entry | Dataset:
-    from carcli.errors import WeightsError
-    from carcli.weights.manifest import manifest
-
-    everything: list[Entry | Dataset] = [*manifest().checkpoints, *manifest().datasets]
-    for one in everything:
-        if one.id == name:
-            return one
-    raise WeightsError(f"unknown checkpoint or dataset {name!r}; see: carcli weights list")
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
+    return table
 
 
-@contextmanager
-def download_bar(quiet: bool) -> Iterator[Watch]:
-    """A progress bar of what is being fetched, where standard error is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+def _checkpoint_table(states: Sequence[tuple[Entry, str]]) -> Table:
+    title = "Checkpoints (PSNR in dB on Y, at scale 1 over RGB; HR restored / LR against bicubic)"
+    table = _table(title, ("id", "family", "scale", "state", "parameters", "MB"))
+    measured = list(dict.fromkeys(figures.dataset for entry, _ in states for figures in entry.figures))
+    for name in measured:
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry, state in states:
+        psnr = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if not f.scale}
+        parameters, size = f"{entry.parameters / 1e6:.2f} M", f"{entry.bytes / 1e6:.1f}" if entry.bytes else ""
+        cells = [entry.id, entry.family, f"x{entry.scale}", state, parameters, size]
+        table.add_row(*cells, *(psnr.get(name, "") for name in measured))
+    return table
 
-    from carcli.weights.download import Report
 
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
-
-        def watch(name: str) -> Report:
-            task = bar.add_task(name, total=None)
-
-            def report(have: int, total: int) -> None:
-                bar.update(task, completed=have, total=total, visible=have < total)
-
-            return report
-
-        yield watch
+def _dataset_table(states: Sequence[tuple[Dataset, str]]) -> Table:
+    table = _table("Datasets", ("id", "images", "MB", "state"))
+    for dataset, state in states:
+        size = sum(file.bytes for file in dataset.files) / 1e6
+        table.add_row(dataset.id, str(len(dataset.files)), f"{size:.1f}", state)
+    return table
 
 
 @app.command("list", epilog="Example: carcli weights list --json")
 def list_(as_json: Json = False) -> None:
     """List every checkpoint and dataset: whether it is here, its size, and what it reaches."""
-    from dataclasses import asdict
+    from carcli.weights import inventory
 
-    from carcli.weights import store
-    from carcli.weights.manifest import manifest
-
-    checkpoints, datasets = manifest().checkpoints, manifest().datasets
-
-    def have(dataset: Dataset) -> int:
-        folder = store.dataset_folder(dataset.id)
-        return sum((folder / file.name).exists() for file in dataset.files)
-
+    checkpoints, datasets = inventory.checkpoints(), inventory.datasets()
     if as_json:
         for entry in checkpoints:
-            emit({"event": "checkpoint", **asdict(entry), "path": store.checkpoint_path(entry), "state": store.state(entry)})
+            fields = {**entry.model_dump(), "path": inventory.place(entry), "state": inventory.state(entry)}
+            emit({"event": "checkpoint", **fields})
         for dataset in datasets:
-            folder = store.dataset_folder(dataset.id)
-            emit({"event": "dataset", "id": dataset.id, "path": folder, "files": len(dataset.files), "present": have(dataset)})
+            count = {"files": len(dataset.files), "present": inventory.present(dataset)}
+            emit({"event": "dataset", "id": dataset.id, "path": inventory.place(dataset), **count})
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Checkpoints (PSNR in dB on Y, at scale 1 over RGB; HR restored / LR against bicubic)")
-    for name in ("id", "family", "scale", "state", "parameters", "MB"):
-        table.add_column(name, justify="right" if name in ("scale", "parameters", "MB") else "left", no_wrap=True)
-    measured = list(dict.fromkeys(f.dataset for e in checkpoints for f in e.figures))
-    for name in measured:
-        table.add_column(name, justify="right", no_wrap=True)
-    for entry in checkpoints:
-        figures = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if not f.scale}
-        table.add_row(
-            entry.id, entry.family, f"x{entry.scale}", store.state(entry), f"{entry.parameters / 1e6:.2f} M",
-            f"{entry.bytes / 1e6:.1f}" if entry.bytes else "", *(figures.get(d, "") for d in measured),
-        )  # fmt: skip
-    sets = Table(title="Datasets")
-    for name in ("id", "images", "MB", "state"):
-        sets.add_column(name, justify="right" if name in ("images", "MB") else "left", no_wrap=True)
-    for dataset in datasets:
-        here, total = have(dataset), len(dataset.files)
-        state = "fetched" if here == total else f"{here} of {total} here" if here else "missing"
-        sets.add_row(dataset.id, str(total), f"{sum(f.bytes for f in dataset.files) / 1e6:.1f}", state)
     console = Console(width=max(Console().width, 140))
-    console.print(table)
-    console.print(sets)
+    console.print(_checkpoint_table([(entry, inventory.state(entry)) for entry in checkpoints]))
+    console.print(_dataset_table([(dataset, inventory.state(dataset)) for dataset in datasets]))
 
 
 @app.command(epilog="Example: carcli weights fetch set14")
@@ -112,34 +81,24 @@ def fetch(
     quiet: Quiet = False,
 ) -> None:
     """Fetch checkpoints and datasets into the store. CARCLI_MIRROR, a folder or an address, is asked first."""
-    from carcli.errors import UsageError, WeightsError
-    from carcli.weights import store
-    from carcli.weights.fetch import fetch_checkpoint, fetch_dataset
-    from carcli.weights.manifest import Entry, manifest
+    from carcli.weights import inventory
 
-    if bool(ids) == everything:
-        raise UsageError("name what to fetch, or pass --all; see: carcli weights list")
-    wanted: list[Entry | Dataset] = [_find(name) for name in ids or ()]
-    if everything:
-        wanted = [*manifest().checkpoints, *manifest().datasets]
+    wanted = inventory.wanted(ids or [], everything)
     failed = 0
     with download_bar(quiet) as watch:
-        for one in wanted:
+        for item in wanted:
             try:
-                if isinstance(one, Entry):
-                    path = store.verified(one) if one.bundled.exists() else fetch_checkpoint(one, watch)
-                else:
-                    path = fetch_dataset(one, watch)
+                path = inventory.fetch(item, watch)
             except WeightsError as error:
                 failed += 1
                 if as_json:
-                    emit({"event": "failed", "id": one.id, "reason": str(error)})
+                    emit({"event": "failed", "id": item.id, "reason": str(error)})
                 say_error(str(error))
                 continue
             if as_json:
-                emit({"event": "fetched", "id": one.id, "path": path})
+                emit({"event": "fetched", "id": item.id, "path": path})
             elif not quiet:
-                print(f"{one.id}: {path}")
+                print(f"{item.id}: {path}")
     if failed:
         raise typer.Exit(SOME_FAILED if failed < len(wanted) else CANNOT_RUN)
 
@@ -162,37 +121,21 @@ def import_(
 @app.command(epilog="Example: carcli weights verify")
 def verify(ids: Ids = None, as_json: Json = False) -> None:
     """Read every file that is here again and check it against its digest."""
-    from carcli.weights import store
-    from carcli.weights.manifest import Entry, manifest
+    from carcli.weights import inventory
 
-    chosen: list[Entry | Dataset] = [*manifest().checkpoints, *manifest().datasets]
-    if ids:
-        chosen = [_find(name) for name in ids]
     failed = False
-    for one in chosen:
-        if isinstance(one, Entry):
-            pairs = [(store.checkpoint_path(one), store.pinned_digest(one))]
-        else:
-            pairs = [(store.dataset_folder(one.id) / file.name, file.sha256) for file in one.files]
-        pairs = [(path, digest) for path, digest in pairs if path.exists()]
-        if not pairs and not ids:
+    for item in inventory.items(ids or []):
+        if not ids and inventory.state(item) == "missing":
             continue
-        problem = None if pairs else "not here"
-        for path, digest in pairs:
-            try:
-                if store.file_digest(path) != digest:
-                    problem = f"{path}: damaged"
-            except OSError as error:
-                problem = f"{path}: {error.strerror}"
+        problem = inventory.problem(item)
         failed = failed or problem is not None
         if as_json:
-            emit({"event": "verified", "id": one.id, "ok": problem is None, "problem": problem})
+            emit({"event": "verified", "id": item.id, "ok": problem is None, "problem": problem})
         elif problem:
-            say_error(
-                f"{one.id}: {problem}; get it again with: carcli weights remove {one.id}, then carcli weights fetch {one.id}"
-            )
+            again = f"carcli weights remove {item.id}, then carcli weights fetch {item.id}"
+            say_error(f"{item.id}: {problem}; get it again with: {again}")
         else:
-            print(f"{one.id}: intact")
+            print(f"{item.id}: intact")
     if failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -200,35 +143,17 @@ def verify(ids: Ids = None, as_json: Json = False) -> None:
 @app.command(epilog="Example: carcli weights remove set14")
 def remove(ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of checkpoints and datasets.")]) -> None:
     """Delete fetched or imported files from the store; what came with the package stays."""
-    from carcli.errors import WeightsError
-    from carcli.weights import store
-    from carcli.weights.manifest import Entry
+    from carcli.weights import inventory
 
-    for one in [_find(name) for name in ids]:
-        if isinstance(one, Entry) and one.bundled.exists():
-            raise WeightsError(f"{one.id} came with the package and cannot be removed")
-        folder = store.dataset_folder(one.id)
-        paths = [store.checkpoint_path(one)] if isinstance(one, Entry) else [folder / file.name for file in one.files]
-        removed = 0
-        with store.writing(one.id):
-            for path in paths:
-                try:
-                    path.unlink()
-                    removed += 1
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    raise WeightsError(f"{path}: {error.strerror}") from error
-            if not isinstance(one, Entry) and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        print(f"{one.id}: {removed} file{'s' * (removed != 1)} removed")
+    for item in inventory.items(ids):
+        removed = inventory.remove(item)
+        print(f"{item.id}: {removed} file{'s' * (removed != 1)} removed")
 
 
 @app.command(epilog="Example: carcli weights path edsr-base-x4")
 def path(name: Id) -> None:
     """Print where a checkpoint's file or a dataset's folder is, or would be."""
-    from carcli.weights import store
-    from carcli.weights.manifest import Entry
+    from carcli.weights import inventory
 
-    one = _find(name)
-    print(store.checkpoint_path(one) if isinstance(one, Entry) else store.dataset_folder(one.id))
+    (item,) = inventory.items([name])
+    print(inventory.place(item))

@@ -18,7 +18,8 @@ VERSION = 1
 MAX_LENGTH = 4096  # characters of JSON
 MAX_SIDE = 1 << 20  # pixels; no original is larger
 MAX_SCALE = 128
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(\+[a-z0-9][a-z0-9._-]{0,63}){0,6}")
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a checkpoint, wherever it is made, written or read
+_IDS = re.compile(rf"{ID.pattern}(\+{ID.pattern}){{0,6}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 
 
@@ -84,7 +85,7 @@ def parse(text: str, lr_size: tuple[int, int]) -> Tag:
     if refinement is not None and (not isinstance(refinement, str) or len(refinement) > 200):
         raise ImageError("its carcli tag has no valid refinement; restore it as an ordinary image with --ignore-tag")
     tag = Tag(
-        checkpoint=_text(fields, "checkpoint", _ID),
+        checkpoint=_text(fields, "checkpoint", _IDS),
         digest=_text(fields, "digest", _DIGEST),
         scale=_integer(fields, "scale", 1, MAX_SCALE),
         width=_integer(fields, "width", 1, MAX_SIDE),

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from carcli.errors import WeightsError
+from carcli.images.tag import MAX_SCALE
 from carcli.models.base import Pair
 from carcli.models.registry import build
 from carcli.runtime.files import write_whole
+from carcli.runtime.records import Record, complaint
+from carcli.weights.manifest import Entry, Id
 
 MAX_BYTES = 2 << 30  # no checkpoint of ours is near this
 
@@ -37,13 +40,36 @@ class Description:
     down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
     up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
 
+    @classmethod
+    def of(cls, entry: Entry) -> Description:
+        """Of a checkpoint of the manifest."""
+        return cls(id=entry.id, family=entry.family, scale=entry.scale, down=entry.down, up=entry.up)
+
+
+class _Stored(Record):
+    """A description as a file holds it, whoever wrote that file."""
+
+    id: Id
+    family: str
+    scale: Annotated[int, Field(ge=1, le=MAX_SCALE)]
+    down: dict[str, Any] = Field(default_factory=dict)
+    up: dict[str, Any] = Field(default_factory=dict)
+
+
+def _check(fields: Mapping[str, Any], source: str) -> None:
+    try:
+        _Stored.model_validate(fields)
+    except ValidationError as error:
+        raise WeightsError(complaint(error, fields, source, _Stored)) from error
+
 
 def write(path: Path, description: Description, down: nn.Module, up: nn.Module, dtype: torch.dtype = torch.float16) -> None:
-    """Write both networks' weights, whole or not at all."""
+    """Write both networks' weights, whole or not at all. Raises ``WeightsError`` for a description that none could read."""
+    fields = asdict(description)
+    _check(fields, str(path))
     tensors = {f"{half}.{name}": t for half, net in (("down", down), ("up", up)) for name, t in net.state_dict().items()}
     stored = {name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}
-    metadata = {"carcli": json.dumps(asdict(description), sort_keys=True)}
-    data = save(stored, metadata)
+    data = save(stored, {"carcli": json.dumps(fields, sort_keys=True)})
     write_whole(path, lambda file: file.write(data))
 
 
@@ -59,18 +85,17 @@ def _open(path: Path) -> Any:
 
 
 def describe(path: Path) -> Description:
-    """The description stored in a checkpoint file. Raises ``WeightsError`` where there is none."""
+    """The description stored in a checkpoint file. Raises ``WeightsError`` where there is none, or a malformed one."""
     with _open(path) as file:
         text = (file.metadata() or {}).get("carcli")
     try:
         fields = json.loads(text or "")
-        made = Description(**fields)
-    except (TypeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: holds no carcli description; import it instead of naming it") from error
-    valid = isinstance(made.id, str) and isinstance(made.family, str) and isinstance(made.scale, int)
-    if not (valid and isinstance(made.down, dict) and isinstance(made.up, dict)):
-        raise WeightsError(f"{path}: its carcli description is malformed")
-    return made
+    if not isinstance(fields, dict):
+        raise WeightsError(f"{path}: its carcli description is not a JSON object")
+    _check(fields, f"{path}, its carcli description")
+    return Description(**fields)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -112,31 +137,3 @@ def read(path: Path, description: Description) -> Pair:
     for net in pair:
         net.eval().requires_grad_(False)
     return pair
-
-
-def parse_state_dict(path: Path) -> dict[str, Tensor]:
-    """A PyTorch state dict (zip or legacy format), without executing anything, ``module.`` prefixes removed.
-
-    Raises ``WeightsError`` for anything but a mapping from names to tensors.
-    """
-    try:
-        if os.path.getsize(path) > MAX_BYTES:
-            raise WeightsError(f"{path}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the file's pickle protocol
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except WeightsError:
-        raise
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # the unpickler has many ways to refuse
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path}: refused as a state dict ({reason})") from error
-    if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
-        raise WeightsError(f"{path}: not a state dict (a mapping from names to tensors)")
-    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-
-
-def fill_from_state_dict(net: nn.Module, path: Path) -> None:
-    """Fill one network from a PyTorch state dict file. Raises ``WeightsError`` as ``read`` does."""
-    fill(net, parse_state_dict(path), str(path))

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from carcli.errors import WeightsError
+from carcli.errors import UsageError, WeightsError
+from carcli.images.tag import MAX_SCALE
 from carcli.models.base import Pair
 from carcli.models.cascade import cascade
 from carcli.models.families import CLASSICAL
@@ -23,6 +24,7 @@ from carcli.weights.checkpoint import Description
 
 PLUS = "+"  # between the ids of checkpoints that are applied one after another
 BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
+DEFAULT_SCALE = 4  # of a family, where none is asked for
 
 
 @dataclass(frozen=True)
@@ -38,75 +40,15 @@ class Choice:
     entry: manifest.Entry | None = None  # of the manifest, unless a user named the file
     steps: tuple[Choice, ...] = ()
 
-
-def _from_entry(entry: manifest.Entry) -> Choice:
-    description = Description(entry.id, entry.family, entry.scale, entry.down, entry.up)
-    return Choice(description, store.checkpoint_path(entry), store.pinned_digest(entry), entry)
+    @property
+    def scale(self) -> int:
+        return self.description.scale
 
 
 def known_models() -> list[str]:
     """Everything that ``--model`` accepts besides files: families, then checkpoints."""
-    families = dict.fromkeys([*(e.family for e in manifest.entries()), *CLASSICAL])
-    return [*families, BEST, *(e.id for e in manifest.entries())]
-
-
-def _ranked(found: Sequence[manifest.Entry]) -> list[manifest.Entry]:
-    """Checkpoints of one scale from the best to the worst, by mean PSNR over the datasets that all of them were measured on."""
-    own = {entry.id: {f.dataset: f.psnr_y for f in entry.figures if not f.scale} for entry in found}
-    measured = [set(figures) for figures in own.values() if figures]
-    shared = set.intersection(*measured) if measured else set()
-    return sorted(found, key=lambda e: sum(own[e.id].get(name, 0.0) for name in shared), reverse=True)
-
-
-def _power(base: int, scale: int) -> int | None:
-    """How often ``base`` must be applied to make ``scale``, if it can."""
-    times = round(math.log(scale, base)) if base > 1 and scale > 1 else 0
-    return times if times and base**times == scale else None
-
-
-def _again(one: Choice, scale: int) -> Choice:
-    """A checkpoint applied until it makes ``scale``. Raises ``WeightsError`` where it never does."""
-    own = one.description.scale
-    if own == scale:
-        return one
-    times = _power(own, scale)
-    if times is None:
-        what = one.path if one.entry is None else one.description.id
-        powers = "" if own == 1 else f", or {own * own}, {own**3}… by being applied again and again"
-        raise WeightsError(f"{what}: is for scale {own}{powers}; not for {scale}")
-    return Choice(replace(one.description, scale=scale), None, one.digest, steps=(one,) * times)
-
-
-def _chain(parts: Sequence[Choice]) -> Choice:
-    """Different checkpoints one after another, as one whose id and digest tell them."""
-    identity = PLUS.join(p.description.id for p in parts)
-    families = {p.description.family for p in parts}
-    if len(families) > 1:
-        raise WeightsError(f"{identity}: joins families ({', '.join(sorted(families))}); a chain has one")
-    digest = hashlib.sha256(PLUS.join(p.digest for p in parts).encode()).hexdigest()
-    description = Description(identity, families.pop(), math.prod(p.description.scale for p in parts))
-    return Choice(description, None, digest, steps=tuple(parts))
-
-
-def _from_file(path: Path, scale: int | None) -> Choice:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint file")
-    description = checkpoint.describe(path)
-    own = Choice(description, path, store.known_digest(path))
-    return own if scale is None else _again(own, scale)
-
-
-def _of_family(found: Sequence[manifest.Entry], scale: int) -> Choice | None:
-    """The family's checkpoint at a scale, or a chain of several."""
-    for entry in found:
-        if entry.scale == scale:
-            return _from_entry(entry)
-    parts, left = [], scale
-    for entry in sorted(found, key=lambda e: -e.scale):
-        while entry.scale > 1 and left % entry.scale == 0:
-            parts.append(_from_entry(entry))
-            left //= entry.scale
-    return _chain(parts[::-1]) if left == 1 and len(parts) > 1 else None
+    families = dict.fromkeys([*(entry.family for entry in manifest.entries()), *CLASSICAL])
+    return [*families, BEST, *(entry.id for entry in manifest.entries())]
 
 
 def choose(model: str, scale: int | None) -> Choice:
@@ -114,60 +56,135 @@ def choose(model: str, scale: int | None) -> Choice:
 
     ``scale`` None leaves it to the checkpoint; a family then takes 4. Ids joined by ``+`` are
     applied one after another, and a single one as often as ``scale`` takes. Raises
-    ``WeightsError`` that says what there is instead.
+    ``WeightsError`` that says what there is instead, and ``UsageError`` for a scale that makes no sense.
     """
+    if scale is not None and not 1 <= scale <= MAX_SCALE:
+        raise UsageError(f"scale must be a whole number from 1 to {MAX_SCALE}, not {scale}")
     if model.endswith(".safetensors"):
-        return _from_file(Path(model), scale)
+        return _repeated(_from_file(Path(model)), scale)
     if model in CLASSICAL:
-        return Choice(Description(model, model, scale or 4), None, "")
+        return Choice(Description(id=model, family=model, scale=scale or DEFAULT_SCALE), path=None, digest="")
     if PLUS in model:
-        made = _chain([choose(part, None) for part in model.split(PLUS)])
-        if scale not in (None, made.description.scale):
-            raise WeightsError(f"{model}: is for scale {made.description.scale}, not {scale}")
-        return made
+        chain = _chain([choose(part, None) for part in model.split(PLUS)])
+        if scale not in (None, chain.scale):
+            raise WeightsError(f"{model}: is for scale {chain.scale}, not {scale}")
+        return chain
     for entry in manifest.entries():
         if entry.id == model:
-            own = _from_entry(entry)
-            return own if scale is None else _again(own, scale)
-    wanted = scale if scale is not None else 4
-    found = [e for e in manifest.entries() if model == e.family]
-    if model == BEST:
-        found = _ranked([e for e in manifest.entries() if e.scale == wanted])
-        if not found:  # a chain of the family that is best at x2
-            family = _ranked([e for e in manifest.entries() if e.scale == 2])[0].family
-            found = [e for e in manifest.entries() if e.family == family]
-    if not found:
+            return _repeated(_from_entry(entry), scale)
+    if scale is None:
+        scale = DEFAULT_SCALE
+    candidates = _best(scale) if model == BEST else [entry for entry in manifest.entries() if entry.family == model]
+    if not candidates:
         raise WeightsError(f"unknown model {model!r}; known: {', '.join(known_models())}, or a .safetensors file")
-    chosen = _of_family(found, wanted)
-    if chosen is None:
-        scales = ", ".join(str(s) for s in sorted({e.scale for e in found if e.scale > 1}))
-        raise WeightsError(f"model {model!r} has no checkpoint at scale {wanted}; it has {scales} and their products")
-    return chosen
-
-
-def load(choice: Choice) -> Pair:
-    """Build and fill the networks, after checking the file's digest. Raises ``WeightsError``."""
-    if choice.steps:
-        pairs = {step.digest: load(step) for step in {one.digest: one for one in choice.steps}.values()}
-        return cascade([pairs[step.digest] for step in choice.steps])
-    if choice.path is None:
-        return build(choice.description.family, choice.description.scale, {})
-    if choice.entry is not None:
-        store.verified(choice.entry)
-    else:
-        try:
-            digest = store.known_digest(choice.path)
-        except OSError as error:
-            raise WeightsError(f"{choice.path}: {error.strerror}") from error
-        if digest != choice.digest:
-            raise WeightsError(f"{choice.path}: damaged, or replaced since it was chosen (SHA-256 {digest[:12]}…)")
-    return checkpoint.read(choice.path, choice.description)
+    choice = _of_candidates(candidates, scale)
+    if choice is None:
+        scales = ", ".join(str(s) for s in sorted({entry.scale for entry in candidates if entry.scale > 1}))
+        raise WeightsError(f"model {model!r} has no checkpoint at scale {scale}; it has {scales} and their products")
+    return choice
 
 
 def family_of(checkpoint_id: str) -> str | None:
     """The family of a checkpoint, or of several joined by ``+``, that this carcli has, else None."""
     if checkpoint_id in CLASSICAL:
         return checkpoint_id
-    known = {e.id: e.family for e in manifest.entries()}
-    families = {known.get(part) for part in checkpoint_id.split(PLUS)}
+    family_by_id = {entry.id: entry.family for entry in manifest.entries()}
+    families = {family_by_id.get(part) for part in checkpoint_id.split(PLUS)}
     return families.pop() if len(families) == 1 else None
+
+
+def _from_entry(entry: manifest.Entry) -> Choice:
+    path, digest = store.checkpoint_path(entry), store.pinned_digest(entry)
+    return Choice(Description.of(entry), path=path, digest=digest, entry=entry)
+
+
+def _from_file(path: Path) -> Choice:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such checkpoint file")
+    return Choice(checkpoint.describe(path), path=path, digest=_digest(path))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return store.known_digest(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror}") from error
+
+
+def _of_candidates(candidates: Sequence[manifest.Entry], scale: int) -> Choice | None:
+    """The first checkpoint for a scale, else the shortest chain of several that makes it, if there is one.
+
+    Largest scales are taken first, so that the chain is short, and applied last: the smallest shrinks first.
+    """
+    for entry in candidates:
+        if entry.scale == scale:
+            return _from_entry(entry)
+    steps: list[Choice] = []
+    rest = scale
+    for entry in sorted(candidates, key=lambda entry: -entry.scale):
+        while entry.scale > 1 and rest % entry.scale == 0:
+            steps.insert(0, _from_entry(entry))
+            rest //= entry.scale
+    return _chain(steps) if rest == 1 and len(steps) > 1 else None
+
+
+def _chain(steps: Sequence[Choice]) -> Choice:
+    """Checkpoints of one family one after another, as one whose id and digest tell them."""
+    identity = PLUS.join(step.description.id for step in steps)
+    families = {step.description.family for step in steps}
+    if len(families) > 1:
+        raise WeightsError(f"{identity}: joins families ({', '.join(sorted(families))}); a chain has one")
+    digest = hashlib.sha256(PLUS.join(step.digest for step in steps).encode()).hexdigest()
+    description = Description(id=identity, family=families.pop(), scale=math.prod(step.scale for step in steps))
+    return Choice(description, path=None, digest=digest, steps=tuple(steps))
+
+
+def _repeated(choice: Choice, scale: int | None) -> Choice:
+    """A checkpoint applied until it makes ``scale`` (None: once). Raises ``WeightsError`` where it never does."""
+    own = choice.scale
+    if scale is None or scale == own:
+        return choice
+    times = _exponent(own, scale)
+    if times is None:
+        name = choice.path if choice.entry is None else choice.description.id
+        powers = "" if own == 1 else f", or {own * own}, {own**3}… by being applied again and again"
+        raise WeightsError(f"{name}: is for scale {own}{powers}; not for {scale}")
+    description = replace(choice.description, scale=scale)
+    return Choice(description, path=None, digest=choice.digest, steps=(choice,) * times)
+
+
+def _exponent(base: int, power: int) -> int | None:
+    """How many times ``base`` must be multiplied to make ``power``, if any number of times does."""
+    times = round(math.log(power, base)) if base > 1 and power > 1 else 0
+    return times if times and base**times == power else None
+
+
+def _best(scale: int) -> list[manifest.Entry]:
+    """The checkpoints for a scale from the best on; where there are none, those of the family that is best at x2."""
+    best = _ranked([entry for entry in manifest.entries() if entry.scale == scale])
+    if best:
+        return best
+    family = _ranked([entry for entry in manifest.entries() if entry.scale == 2])[0].family
+    return [entry for entry in manifest.entries() if entry.family == family]
+
+
+def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
+    """Checkpoints of one scale from the best to the worst, by mean PSNR over the datasets that all of them were measured on."""
+    psnr = {entry.id: {f.dataset: f.psnr_y for f in entry.figures if not f.scale} for entry in candidates}
+    measured = [set(figures) for figures in psnr.values() if figures]
+    shared = set.intersection(*measured) if measured else set()
+    return sorted(candidates, key=lambda entry: sum(psnr[entry.id].get(name, 0.0) for name in shared), reverse=True)
+
+
+def load(choice: Choice) -> Pair:
+    """Build and fill the networks, after checking the file's digest. Raises ``WeightsError``."""
+    if choice.steps:
+        pairs = {step.digest: load(step) for step in {step.digest: step for step in choice.steps}.values()}
+        return cascade([pairs[step.digest] for step in choice.steps])
+    if choice.path is None:
+        return build(choice.description.family, choice.description.scale, {})
+    if choice.entry is not None:
+        store.verified(choice.entry)
+    elif (digest := _digest(choice.path)) != choice.digest:
+        raise WeightsError(f"{choice.path}: damaged, or replaced since it was chosen (SHA-256 {digest[:12]}…)")
+    return checkpoint.read(choice.path, choice.description)

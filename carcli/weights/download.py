@@ -1,49 +1,37 @@
 """One file from one address: resumed after a cut, bounded, verified before it becomes visible.
 
-Only HTTPS is spoken, plain HTTP to this machine alone. What arrives is streamed to a file in the
-cache folder, which a later attempt, or a later run, goes on with where the server can; the
-final name appears with a rename, after size, digest and the source's own check are right.
+What arrives is streamed to a file in the cache folder, which a later attempt, or a later run, goes
+on with where the server can; the final name appears with a rename, after size, digest and the
+source's own check are right.
 """
 
 from __future__ import annotations
 
 import email.utils
 import hashlib
-import ipaddress
 import json
 import random
 import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from carcli.errors import CarcliError
 from carcli.runtime.files import remove_leftovers, write_whole
-from carcli.version import __version__
+from carcli.weights.http import FetchError, Remote, reason, request
 from carcli.weights.store import cache_folder, file_digest
 
-CONNECT, READ = 10, 60  # seconds without an answer, or without a byte
 ATTEMPTS = 5  # in a row that bring nothing new
 PATIENCE = 60.0  # seconds: the longest pause between attempts
 AGAIN = {408, 425, 429, 500, 502, 503, 504, 509}  # HTTP statuses that may be over in a moment
-REDIRECTS = 6
 BLOCK = 1 << 13  # bytes: what a cut loses at most
 
+Report = Callable[[int, int], None]  # bytes so far, bytes in all
+
 sleep = time.sleep
-
-
-class FetchError(CarcliError):
-    """One source did not give the file; the message is the reason."""
-
-
-class Busy(requests.exceptions.ConnectionError):
-    """A source that asks to come back later; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -55,85 +43,16 @@ class Expected:
     exact: bool = True
 
 
-@dataclass(frozen=True)
-class Remote:
-    """An address resolved to what can be read: plain bytes, or bytes that ``decrypt`` makes plain."""
-
-    url: str
-    headers: dict[str, str] = field(default_factory=dict)
-    size: int | None = None  # bytes, where the source says it elsewhere than in the answer
-    decrypt: Callable[[int], Callable[[bytes], bytes]] | None = None  # from an offset on
-    check: Callable[[Path], None] | None = None  # raises FetchError where the content is not the source's
-
-
-Report = Callable[[int, int], None]  # bytes so far, bytes in all
-
-
-def new_session() -> requests.Session:
-    """A session that honours the environment's proxies and names the program."""
-    session = requests.Session()
-    session.headers.update({"User-Agent": f"carcli/{__version__}", "Accept-Encoding": "identity"})
-    return session
-
-
-def _loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _allowed(url: str, before: str | None) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return
-    if parts.scheme == "http" and _loopback(parts.hostname) and (before is None or _loopback(urlsplit(before).hostname)):
-        return
-    raise FetchError(f"refused to go to {parts.scheme}://{parts.hostname or ''}: only https is spoken")
-
-
-def request(session: requests.Session, url: str, **options: Any) -> requests.Response:
-    """GET (or, with ``json``, POST) an address, following redirects only to where they may lead."""
-    before: str | None = None
-    method = "POST" if "json" in options else "GET"
-    for _ in range(REDIRECTS):
-        _allowed(url, before)
-        answer = session.request(method, url, allow_redirects=False, stream=True, timeout=(CONNECT, READ), **options)
-        if answer.status_code not in (301, 302, 303, 307, 308):
-            return answer
-        answer.close()
-        before, url = url, urljoin(url, answer.headers.get("Location", ""))
-    raise FetchError("redirected too often")
-
-
-def reason(error: Exception) -> str:
-    """A network failure in a few words."""
-    if isinstance(error, Busy):
-        return str(error)
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refused"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted"
-    if isinstance(error, requests.exceptions.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was cut"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        text = str(error)
-        if "Name or service not known" in text or "getaddrinfo" in text or "NameResolution" in text:
-            return "no such host, or no network"
-        return "connection refused" if "refused" in text else "no connection"
-    return type(error).__name__
-
-
 def _pause(attempt: int, answer: requests.Response | None) -> float:
-    wanted = answer.headers.get("Retry-After", "") if answer is not None else ""
-    if wanted.strip().isdigit():
-        return min(float(wanted), PATIENCE)
-    when = email.utils.parsedate_to_datetime(wanted).timestamp() if re.search(r"\d\d:\d\d", wanted) else 0.0
-    if when:
-        return min(max(when - time.time(), 0.0), PATIENCE)
-    return min(0.5 * 2.0**attempt, PATIENCE) * random.uniform(0.5, 1.0)
+    """Seconds to wait: what the server asks for, within reason, else longer after each attempt."""
+    wish = answer.headers.get("Retry-After", "").strip() if answer is not None else ""
+    if wish.isdigit():
+        return min(float(wish), PATIENCE)
+    try:
+        until = email.utils.parsedate_to_datetime(wish).timestamp()
+    except (ValueError, TypeError):  # none, or no date
+        return min(0.5 * 2.0**attempt, PATIENCE) * random.uniform(0.5, 1.0)
+    return min(max(until - time.time(), 0.0), PATIENCE)
 
 
 class _Partial:
@@ -171,33 +90,41 @@ def _validator(answer: requests.Response) -> str:
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
 
+def _headers(remote: Remote, part: _Partial, expected: Expected) -> dict[str, str]:
+    """Of a request for the rest of a file, where something will say whether the two halves fit, else for all of it."""
+    headers = dict(remote.headers)
+    if part.size and (part.validator or expected.sha256 or remote.check):
+        headers["Range"] = f"bytes={part.size}-"
+        if part.validator:
+            headers["If-Range"] = part.validator
+    return headers
+
+
+def _follows(answer: requests.Response, have: int) -> bool:
+    """Whether the answer is all of the file, or the rest of it behind the first ``have`` bytes."""
+    if answer.status_code == 200:
+        return True
+    sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    return answer.status_code == 206 and sent is not None and int(sent[1]) == have
+
+
 def _receive(
     session: requests.Session, remote: Remote, part: _Partial, expected: Expected, report: Report
 ) -> requests.Response | None:
     """One request, as far as it goes. Returns an answer that asks to come back later, None once the file is whole."""
-    have, headers = part.size, dict(remote.headers)
-    if have and (part.validator or expected.sha256 or remote.check):  # otherwise nothing says that the two halves fit
-        headers["Range"] = f"bytes={have}-"
-        if part.validator:
-            headers["If-Range"] = part.validator
-    with request(session, remote.url, headers=headers) as answer:
+    with request(session, remote.url, headers=_headers(remote, part, expected)) as answer:
         if answer.status_code in AGAIN:
             return answer
-        if answer.status_code == 416:
-            part.discard()
-            return answer
-        if answer.status_code not in (200, 206):
+        if answer.status_code not in (200, 206, 416):
             raise FetchError(f"HTTP {answer.status_code}")
-        kind = answer.headers.get("Content-Type", "")
-        if kind.startswith("text/html"):
+        if answer.headers.get("Content-Type", "").startswith("text/html") and answer.status_code != 416:
             raise FetchError("it answers with a web page instead of the file")
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-        if answer.status_code == 206 and not (found and int(found[1]) == have):
+        if not _follows(answer, part.size):
             part.discard()
             return answer
         if answer.status_code == 200:
             part.begin(_validator(answer))
-            have = 0
+        have = part.size
         length = answer.headers.get("Content-Length", "")
         total = remote.size or (have + int(length) if length.isdigit() else expected.size)
         if total > expected.size or (expected.exact and total != expected.size):

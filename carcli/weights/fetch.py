@@ -3,109 +3,119 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import requests
 
 from carcli.errors import WeightsError
-from carcli.weights import store
-from carcli.weights.download import Expected, FetchError, Report, copy, download, new_session
-from carcli.weights.manifest import Archive, Dataset, Entry, manifest
-from carcli.weights.sources import resolver
+from carcli.weights import drive, manifest, mega, store
+from carcli.weights.download import Expected, Report, copy, download
+from carcli.weights.http import FetchError, Remote, new_session
+from carcli.weights.manifest import Dataset, Entry
 
 Watch = Callable[[str], Report]  # a file's name → what is told of its bytes
 
 
-def _unwatched(name: str) -> Report:
+def unwatched(name: str) -> Report:
+    """Where nobody watches."""
     return lambda have, total: None
 
 
+def resolver(session: requests.Session, address: str) -> Callable[[], Remote]:
+    """What finds out, attempt by attempt, where the file at an address can be read: a host may have to be asked."""
+    if urllib.parse.urlsplit(address).hostname in mega.HOSTS:
+        return partial(mega.resolve, session, address)
+    identity = drive.file_id(address)
+    return partial(Remote, address) if identity is None else partial(drive.resolve, session, identity)
+
+
 def _from_anywhere(
-    session: requests.Session, addresses: Sequence[str], within: str, target: Path, expected: Expected, report: Report
+    session: requests.Session, addresses: Sequence[str], place: str, target: Path, expected: Expected, report: Report
 ) -> None:
-    """One file from the first source that gives it; ``within`` is its place in a mirror."""
+    """One file from the first source that gives it; ``place`` is where it is in a mirror.
+
+    Raises ``FetchError`` with every source's reason.
+    """
     mirror = os.environ.get("CARCLI_MIRROR", "")
+    if mirror:
+        addresses = [f"{mirror.rstrip('/')}/{place}", *addresses]
     reasons = []
-    for address in ([mirror] if mirror else []) + list(addresses):
-        ours = address == mirror and mirror != ""
-        name = f"{address.rstrip('/')}/{within}" if ours else address
+    for address in addresses:
         try:
-            if ours and "://" not in mirror:
-                copy(Path(mirror) / within, target, expected)
+            if "://" in address:
+                download(session, address, resolver(session, address), target, expected, report)
             else:
-                download(session, name, resolver(session, name), target, expected, report)
+                copy(Path(address), target, expected)
             return
         except FetchError as error:
-            reasons.append(f"{name}: {error}")
+            reasons.append(f"{address}: {error}")
     raise FetchError("; ".join(reasons) or "nobody publishes it")
 
 
-def _by_hand(what: str, folder: Path) -> str:
-    return f"{what}. By hand: put it into {folder}, or set CARCLI_MIRROR to a folder or address that has it"
+@contextmanager
+def _told(what: str, folder: Path, by_hand: str = "") -> Iterator[None]:
+    """Failures as ``WeightsError``, which says what else can be done."""
+    try:
+        yield
+    except FetchError as error:
+        help_yourself = by_hand or f"put it into {folder}, or set CARCLI_MIRROR to a folder or address that has it"
+        raise WeightsError(f"{what} could not be fetched: {error}. By hand: {help_yourself}") from error
+    except OSError as error:
+        raise WeightsError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
-def fetch_checkpoint(entry: Entry, watch: Watch = _unwatched) -> Path:
+def fetch_checkpoint(entry: Entry, watch: Watch = unwatched) -> Path:
     """A checkpoint's file, fetched if it is not there. Raises ``WeightsError`` with every source's reason."""
-    if entry.archive:
-        return _fetch_archived(entry, watch)
     target = store.checkpoint_path(entry)
-    with store.writing(entry.id), new_session() as session:
-        if target.exists():
-            return store.verified(entry)
-        try:
-            _from_anywhere(session, entry.sources, entry.file, target, Expected(entry.bytes, entry.sha256), watch(entry.file))
-        except FetchError as error:
-            raise WeightsError(_by_hand(f"checkpoint {entry.id} could not be fetched: {error}", target)) from error
-        except OSError as error:
-            raise WeightsError(f"{error.filename or target}: {error.strerror or error}") from error
-    return target
+    if not target.exists():
+        with store.writing(entry.archive or entry.id), new_session() as session:
+            if target.exists():  # somebody else fetched it meanwhile
+                pass
+            elif entry.archive:
+                _fetch_archived(session, entry, watch)
+            else:
+                expected = Expected(entry.bytes, entry.sha256)
+                with _told(f"checkpoint {entry.id}", target):
+                    _from_anywhere(session, entry.sources, entry.file, target, expected, watch(entry.file))
+    return store.verified(entry)
 
 
-def _fetch_archived(entry: Entry, watch: Watch) -> Path:
+def _fetch_archived(session: requests.Session, entry: Entry, watch: Watch) -> None:
     """All checkpoints of an archive, through the importer."""
     from carcli.weights.importer import import_files  # brings torch, which no other fetch needs
 
-    target = store.checkpoint_path(entry)
-    if target.exists():
-        return store.verified(entry)
-    archive: Archive = next(a for a in manifest().archives if a.id == entry.archive)
-    folder = store.cache_folder() / "archives"
-    file = folder / archive.file
-    with store.writing(archive.id), new_session() as session:
+    archive = next(archive for archive in manifest.manifest().archives if archive.id == entry.archive)
+    file = store.cache_folder() / "archives" / archive.file
+    expected = Expected(archive.bytes, exact=False)
+    by_hand = "whoever has the authors' kgn.pth and usn.pth runs carcli weights import kgn.pth usn.pth"
+    with _told(f"checkpoint {entry.id}", file, by_hand):
         try:
-            _from_anywhere(
-                session, archive.sources, archive.file, file, Expected(archive.bytes, exact=False), watch(archive.file)
-            )
+            _from_anywhere(session, archive.sources, archive.file, file, expected, watch(archive.file))
             import_files([file])
-        except FetchError as error:
-            raise WeightsError(
-                f"checkpoint {entry.id} could not be fetched: {error}. By hand: whoever has the authors' kgn.pth and usn.pth "
-                "runs carcli weights import kgn.pth usn.pth"
-            ) from error
-        except OSError as error:
-            raise WeightsError(f"{error.filename or file}: {error.strerror or error}") from error
         finally:
             file.unlink(missing_ok=True)
-    return store.verified(entry)
 
 
 def missing_files(dataset: Dataset) -> list[str]:
     """Names of a dataset's files that are not there, or not what they must be."""
     folder = store.dataset_folder(dataset.id)
-    found = []
+    missing = []
     for file in dataset.files:
         path = folder / file.name
         try:
-            good = path.stat().st_size == file.bytes and store.known_digest(path) == file.sha256
+            intact = path.stat().st_size == file.bytes and store.known_digest(path) == file.sha256
         except OSError:
-            good = False
-        if not good:
-            found.append(file.name)
-    return found
+            intact = False
+        if not intact:
+            missing.append(file.name)
+    return missing
 
 
-def fetch_dataset(dataset: Dataset, watch: Watch = _unwatched) -> Path:
+def fetch_dataset(dataset: Dataset, watch: Watch = unwatched) -> Path:
     """A dataset's folder, every file verified; what is missing or damaged is fetched.
 
     Raises ``WeightsError`` with every source's reason for the first file that none gives.
@@ -113,17 +123,12 @@ def fetch_dataset(dataset: Dataset, watch: Watch = _unwatched) -> Path:
     folder = store.dataset_folder(dataset.id)
     if not missing_files(dataset):
         return folder
-    with store.writing(dataset.id), new_session() as session:
-        lacking = set(missing_files(dataset))
+    with store.writing(dataset.id), _told(f"dataset {dataset.id}", folder), new_session() as session:
+        missing = set(missing_files(dataset))
         for file in dataset.files:
-            if file.name not in lacking:
-                continue
-            target, expected = folder / file.name, Expected(file.bytes, file.sha256)
-            addresses = [f"{source}{file.name}" for source in dataset.sources]
-            try:
-                _from_anywhere(session, addresses, f"{dataset.id}/{file.name}", target, expected, watch(file.name))
-            except FetchError as error:
-                raise WeightsError(_by_hand(f"dataset {dataset.id} could not be fetched: {error}", folder)) from error
-            except OSError as error:
-                raise WeightsError(f"{error.filename or target}: {error.strerror or error}") from error
+            if file.name in missing:
+                addresses = [f"{source}{file.name}" for source in dataset.sources]
+                expected = Expected(file.bytes, file.sha256)
+                target, place = folder / file.name, f"{dataset.id}/{file.name}"
+                _from_anywhere(session, addresses, place, target, expected, watch(file.name))
     return folder

@@ -3,23 +3,65 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from carcli.errors import WeightsError
+from carcli.images import tag
 from carcli.runtime import toml
+from carcli.runtime.records import Record, complaint
 
 PACKAGE = Path(__file__).parents[1]
+BUNDLED = PACKAGE / "weights" / "bundled"  # the folder of the checkpoints that come with the package
+ID = tag.ID
 DIGEST = re.compile(r"[0-9a-f]{64}")
-ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-@dataclass(frozen=True)
-class Card:
+def check_id(name: str) -> str:
+    """``name`` where it can be a checkpoint's or dataset's id. Raises ``ValueError``, fit for a user, where not.
+
+    An id stands in file names, tags and commands: it never leads into another folder.
+    """
+    if not ID.fullmatch(name):
+        raise ValueError(
+            f"id {name[:80]!r} is malformed: it begins with a letter or digit, and has 64 characters at most, "
+            "of a-z, 0-9, '.', '_' and '-'"
+        )
+    return name
+
+
+def _check_file(name: str) -> str:
+    if not FILE.fullmatch(name):
+        raise ValueError(f"file name {name!r} is malformed")
+    return name
+
+
+def _check_digest(digest: str) -> str:
+    if digest and not DIGEST.fullmatch(digest):
+        raise ValueError("sha256 must be 64 lower-case hexadecimal digits")
+    return digest
+
+
+def _check_source(address: str) -> str:
+    if not address.startswith("https://"):
+        raise ValueError(f"source {address!r} is not https")
+    return address
+
+
+Id = Annotated[str, AfterValidator(check_id)]
+FileName = Annotated[str, AfterValidator(_check_file)]
+Digest = Annotated[str, AfterValidator(_check_digest)]
+Source = Annotated[str, AfterValidator(_check_source)]
+Size = Annotated[int, Field(ge=0)]  # bytes
+Listed = Field(strict=False)  # a tuple, which TOML writes as a list
+
+
+class Card(Record):
     """How a checkpoint came to be."""
 
     recipe: str
@@ -30,8 +72,7 @@ class Card:
     notes: str = ""
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(Record):
     """What a checkpoint reaches on a dataset; ``command`` is what measures it."""
 
     dataset: str
@@ -41,7 +82,7 @@ class Figures:
     lr_psnr_rgb: float  # the same over all channels
     lr_bpp: float  # bits per LR pixel as PNG
     command: str
-    lr_psnr_seen: float = 0.0  # dB over all channels of the LR images, both blurred by a Gaussian of one LR pixel
+    lr_psnr_seen: float = 0.0  # dB over all channels of the LR images, both blurred by a Gaussian of one LR pixel; 0: unknown
     psnr_rgb: float = 0.0  # dB over all channels, where that is what counts: colour restored from grey
     scale: int = 0  # where it is not the checkpoint's own: reached by applying it again and again
 
@@ -51,68 +92,86 @@ class Figures:
         return f"{self.psnr_rgb:.2f}" if self.psnr_rgb else f"{self.psnr_y:.2f} / {self.ssim_y:.4f}"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Record):
     """One checkpoint of the manifest: a file of the package, or of the store once it is fetched or imported."""
 
-    id: str
+    id: Id
     family: str
-    scale: int
-    file: str  # its name, in the package or in the store
+    scale: Annotated[int, Field(ge=1, le=tag.MAX_SCALE)]
+    file: FileName  # in the package or in the store
     licence: str
-    parameters: int
-    sha256: str = ""  # of the file; empty where only its structure can be checked
-    bytes: int = 0
-    down: Mapping[str, Any] = field(default_factory=dict)
-    up: Mapping[str, Any] = field(default_factory=dict)
-    sources: tuple[str, ...] = ()  # addresses of the file, tried in order
+    parameters: Annotated[int, Field(ge=0)]
+    sha256: Digest = ""  # of the file; empty where only its structure can be checked
+    bytes: Size = 0
+    down: dict[str, Any] = Field(default_factory=dict)  # architecture arguments of the downscaler
+    up: dict[str, Any] = Field(default_factory=dict)  # and of the upscaler
+    sources: Annotated[tuple[Source, ...], Listed] = ()  # addresses of the file, tried in order
     archive: str = ""  # the archive that it is imported from
     note: str = ""
     card: Card | None = None
-    figures: tuple[Figures, ...] = ()
+    figures: Annotated[tuple[Figures, ...], Listed] = ()
+
+    @model_validator(mode="after")
+    def _can_be_verified(self) -> Entry:
+        if not (self.sha256 and self.bytes) and not self.archive:
+            raise ValueError("sha256 or bytes is missing")
+        return self
 
     @property
     def bundled(self) -> Path:
         """Where the file is if it came with the package."""
-        return PACKAGE / "weights" / "bundled" / self.file
+        return BUNDLED / self.file
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(Record):
     """A file that holds checkpoints in a foreign form."""
 
-    id: str
-    file: str
-    bytes: int  # at most
-    sources: tuple[str, ...]
+    id: Id
+    file: FileName
+    bytes: Size  # at most
+    sources: Annotated[tuple[Source, ...], Listed]
     note: str = ""
 
 
-@dataclass(frozen=True)
-class PinnedFile:
+class PinnedFile(Record):
     """One file of a dataset."""
 
-    name: str
-    bytes: int
-    sha256: str
+    name: FileName
+    bytes: Size
+    sha256: Digest
 
 
-@dataclass(frozen=True)
-class Dataset:
+class Dataset(Record):
     """A benchmark dataset, pinned file by file; ``sources`` are folders' addresses, tried in order."""
 
-    id: str
+    id: Id
     title: str
     licence: str
-    sources: tuple[str, ...]
-    files: tuple[PinnedFile, ...]
+    sources: Annotated[tuple[Source, ...], Listed]
+    files: Annotated[tuple[PinnedFile, ...], Listed]
 
 
-@dataclass(frozen=True)
-class Manifest:
-    checkpoints: tuple[Entry, ...] = ()
-    archives: tuple[Archive, ...] = ()
-    datasets: tuple[Dataset, ...] = ()
+class Manifest(Record):
+    """All of ``weights.toml``, whose tables are named in the singular."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    version: Annotated[Literal[1], Field(description="1")]
+    checkpoints: Annotated[tuple[Entry, ...], Listed] = Field(default=(), validation_alias="checkpoint")
+    archives: Annotated[tuple[Archive, ...], Listed] = Field(default=(), validation_alias="archive")
+    datasets: Annotated[tuple[Dataset, ...], Listed] = Field(default=(), validation_alias="dataset")
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Manifest:
+        for kind, records in (("checkpoints", self.checkpoints), ("archives", self.archives), ("datasets", self.datasets)):
+            for identity, times in Counter(record.id for record in records).items():
+                if times > 1:
+                    raise ValueError(f"{times} {kind} have the id {identity!r}")
+        archives = {archive.id for archive in self.archives}
+        for entry in self.checkpoints:
+            if entry.archive and entry.archive not in archives:
+                raise ValueError(f"checkpoint {entry.id!r}: there is no archive {entry.archive!r}")
+        return self
 
 
 def location() -> Path:
@@ -121,102 +180,24 @@ def location() -> Path:
     return inside if inside.exists() else PACKAGE.parent / "weights.toml"
 
 
-class _Reader:
-    """Checks tables against their dataclasses; every complaint names the line."""
-
-    def __init__(self, text: str, source: str) -> None:
-        self.lines, self.source = text.splitlines(), source
-
-    def fail(self, what: str, header: str, number: int, key: str = "") -> WeightsError:
-        """An error about ``key`` of the ``number``-th table (from 0) with this header."""
-        starts = [i for i, line in enumerate(self.lines) if header and line.strip() == header]
-        at = starts[number] if number < len(starts) else 0
-        for i in range(at + (header != ""), len(self.lines)):
-            line = self.lines[i].strip()
-            if line.startswith("[[") and not line.startswith(header[:-2] + "."):
-                break
-            if key and re.search(rf"(^|[{{,\s])[\"']?{re.escape(key)}[\"']?\s*=", line):
-                at = i
-                break
-        return WeightsError(f"{self.source}, line {at + 1}: {what}")
-
-    def record(self, kind: type[Any], table: Any, header: str, number: int) -> Any:
-        if not isinstance(table, dict):
-            raise self.fail("expected a table", header, number)
-        hints = get_type_hints(kind)
-        made = dict(table)
-        for key, value in table.items():
-            if key not in hints:
-                raise self.fail(f"unknown key {key!r} (known: {', '.join(hints)})", header, number, key)
-            hint = hints[key]
-            wanted: Any = {str: str, int: int, bool: bool, float: (int, float)}.get(hint)
-            if wanted is not None and (isinstance(value, bool) != (hint is bool) or not isinstance(value, wanted)):
-                raise self.fail(f"{key} is not of type {hint.__name__}", header, number, key)
-            if hint == tuple[str, ...]:
-                if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-                    raise self.fail(f"{key} is no list of strings", header, number, key)
-                made[key] = tuple(value)
-        for one in fields(kind):
-            if one.default is one.default_factory and one.name not in table:  # both MISSING
-                raise self.fail(f"{one.name} is missing", header, number)
-        for key in ("id", "file", "name"):
-            form = ID if key == "id" else FILE
-            if key in made and not form.fullmatch(made[key]):
-                raise self.fail(f"{key} {made[key]!r} is malformed", header, number, key)
-        if made.get("sha256") and not DIGEST.fullmatch(made["sha256"]):
-            raise self.fail("sha256 must be 64 lower-case hexadecimal digits", header, number, "sha256")
-        if "bytes" in made and made["bytes"] < 0:
-            raise self.fail("bytes is negative", header, number, "bytes")
-        for address in made.get("sources", ()):
-            if not address.startswith("https://"):
-                raise self.fail(f"source {address!r} is not https", header, number, "sources")
-        return kind(**made)
-
-
 def parse(text: str, source: str) -> Manifest:
-    """Read a manifest strictly. Raises ``WeightsError`` that names the line at fault."""
+    """Read a manifest strictly. Raises ``WeightsError`` that names ``source``, the table and the key at fault."""
     try:
         table = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise WeightsError(f"{source}: {error}") from error
-    reader = _Reader(text, source)
-    unknown = sorted(set(table) - {"version", "checkpoint", "archive", "dataset"})
-    if unknown:
-        raise reader.fail(f"unknown key {unknown[0]!r}", "", 0, unknown[0])
-    if table.get("version") != 1:
-        raise reader.fail("version must be 1", "", 0, "version")
-    checkpoints, figures_seen, cards_seen = [], 0, 0
-    for number, raw in enumerate(table.get("checkpoint", [])):
-        made = dict(raw)
-        if "card" in made:
-            made["card"] = reader.record(Card, made["card"], "[checkpoint.card]", cards_seen)
-            cards_seen += 1
-        rows = made.get("figures", ())
-        made["figures"] = tuple(reader.record(Figures, f, "[[checkpoint.figures]]", figures_seen + i) for i, f in enumerate(rows))
-        figures_seen += len(rows)
-        checkpoints.append(reader.record(Entry, made, "[[checkpoint]]", number))
-    archives = [reader.record(Archive, raw, "[[archive]]", n) for n, raw in enumerate(table.get("archive", []))]
-    datasets = []
-    for number, raw in enumerate(table.get("dataset", [])):
-        made = dict(raw)
-        made["files"] = tuple(reader.record(PinnedFile, f, "[[dataset]]", number) for f in made.get("files", ()))
-        datasets.append(reader.record(Dataset, made, "[[dataset]]", number))
-    for header, group in (("[[checkpoint]]", checkpoints), ("[[archive]]", archives), ("[[dataset]]", datasets)):
-        ids = [one.id for one in group]
-        for number, one in enumerate(ids):
-            if one in ids[:number]:
-                raise reader.fail(f"two entries have the id {one!r}", header, number, "id")
-    for number, entry in enumerate(checkpoints):
-        if entry.archive and entry.archive not in {a.id for a in archives}:
-            raise reader.fail(f"there is no archive {entry.archive!r}", "[[checkpoint]]", number, "archive")
-        if not (entry.sha256 and entry.bytes) and not entry.archive:
-            raise reader.fail("sha256 or bytes is missing", "[[checkpoint]]", number)
-    return Manifest(tuple(checkpoints), tuple(archives), tuple(datasets))
+    try:
+        return Manifest.model_validate(table)
+    except ValidationError as error:
+        raise WeightsError(complaint(error, table, source, Manifest)) from error
 
 
 @lru_cache(maxsize=1)
 def manifest() -> Manifest:
-    """The package's own manifest. In its order, the first checkpoint of a family and scale is its default."""
+    """The package's own manifest. In its order, the first checkpoint of a family and scale is its default.
+
+    Raises ``WeightsError`` where the file is missing or wrong.
+    """
     path = location()
     try:
         return parse(path.read_text(encoding="utf-8"), path.name)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import requests
 
-from carcli.weights.download import Busy, FetchError, Remote, request
+from carcli.weights.http import Busy, FetchError, Remote, request
 
 API = "https://g.api.mega.co.nz/cs"
+HOSTS = ("mega.nz", "mega.co.nz", "www.mega.nz")
 LINK = re.compile(r"mega(?:\.co)?\.nz/(?:#!|file/)([\w-]{8})[!#]([\w-]{43})")
 ERRORS = {-9: "no such file", -16: "the file is blocked", -17: "its quota is used up", -2: "the link is malformed"}
 BUSY = (-3, -4, -18)

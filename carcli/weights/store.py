@@ -78,10 +78,10 @@ def _remembered() -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def known_digest(path: Path) -> str:
@@ -92,14 +92,14 @@ def known_digest(path: Path) -> str:
     status = path.stat()
     mark = [status.st_size, status.st_mtime_ns]
     key = str(path.resolve())
-    kept = _read_json(_remembered()).get(key)
-    if isinstance(kept, list) and kept[:2] == mark and isinstance(kept[-1], str):
-        return kept[-1]
+    memory = _read_json(_remembered()).get(key)
+    if isinstance(memory, list) and memory[:2] == mark and isinstance(memory[-1], str):
+        return memory[-1]
     digest = file_digest(path)
     with contextlib.suppress(OSError, WeightsError), writing("digests"):  # a store that cannot remember hashes again
-        every = {k: v for k, v in _read_json(_remembered()).items() if Path(k).exists()}
-        every[key] = [*mark, digest]
-        write_whole(_remembered(), lambda file: file.write(json.dumps(every).encode()))
+        memories = {k: v for k, v in _read_json(_remembered()).items() if Path(k).exists()}
+        memories[key] = [*mark, digest]
+        write_whole(_remembered(), lambda file: file.write(json.dumps(memories).encode()))
     return digest
 
 
@@ -130,10 +130,10 @@ def state(entry: Entry) -> str:
 
 def verified(entry: Entry) -> Path:
     """The file of a checkpoint, its content checked. Raises ``WeightsError`` that says how to get or mend it."""
-    path, wanted = checkpoint_path(entry), pinned_digest(entry)
-    again = (
-        "reinstall carcli" if path == entry.bundled else f"run: carcli weights remove {entry.id}, then fetch or import it again"
-    )
+    path, pinned = checkpoint_path(entry), pinned_digest(entry)
+    again = f"run: carcli weights remove {entry.id}, then fetch or import it again"
+    if path == entry.bundled:
+        again = "reinstall carcli"
     try:
         digest = known_digest(path)
     except FileNotFoundError as error:
@@ -141,8 +141,8 @@ def verified(entry: Entry) -> Path:
         raise WeightsError(f"checkpoint {entry.id} is not here; get it with: carcli {how} {entry.id}") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}; {again}") from error
-    if not wanted:
+    if not pinned:
         raise WeightsError(f"{path}: its digest was never pinned; {again}")
-    if digest != wanted:
-        raise WeightsError(f"{path}: damaged (SHA-256 {digest[:12]}…, expected {wanted[:12]}…); {again}")
+    if digest != pinned:
+        raise WeightsError(f"{path}: damaged (SHA-256 {digest[:12]}…, expected {pinned[:12]}…); {again}")
     return path

@@ -1,0 +1,110 @@
+"""A scatter plot as numbers: where its marks, ticks and lines across stand. The report's template draws it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")
+WIDTH, HEIGHT = 560, 340  # pixels
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 24, 44  # of them around the plot
+APART = 12  # pixels between the names of two lines
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float  # pixels
+    text: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model."""
+
+    name: str
+    x: float  # pixels
+    y: float
+    colour: str
+
+    @property
+    def to_the_left(self) -> bool:
+        """Whether its name stands to the left of it, because there is no room on the right."""
+        return self.x > WIDTH * 0.7
+
+
+@dataclass(frozen=True)
+class Line:
+    """A published figure; without a name where that would cover another one's."""
+
+    name: str
+    y: float  # pixels
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot of dB (upwards) over a cost or a likeness."""
+
+    title: str
+    label: str  # of the horizontal axis
+    points: tuple[Point, ...]
+    lines: tuple[Line, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """From values to pixels."""
+
+    low: float
+    high: float
+    first: float  # the pixel of ``low``
+    last: float
+
+    def at(self, value: float) -> float:
+        return self.first + (self.last - self.first) * (value - self.low) / (self.high - self.low)
+
+    def ticks(self) -> tuple[Tick, ...]:
+        """At round values, seven or eight at most."""
+        span = self.high - self.low
+        unit = 10 ** math.floor(math.log10(max(span, 1e-9)))
+        step = next(step for step in (unit / 5, unit / 2, unit, unit * 2) if span / step <= 7)
+        values = (i * step for i in range(math.ceil(self.low / step), math.floor(self.high / step) + 1))
+        return tuple(Tick(self.at(value), f"{value:g}") for value in values)
+
+
+def scatter(
+    title: str,
+    label: str,
+    points: Sequence[tuple[str, float, float]],
+    lines: Sequence[tuple[str, float]],
+    from_zero: bool = True,
+) -> Chart:
+    """Named points (x, dB), and named lines across at so many dB; x begins at zero, or near the least."""
+    xs, ys = [x for _, x, _ in points], [y for *_, y in points] + [y for _, y in lines]
+    x_axis = _Axis(
+        low=0.0 if from_zero else math.floor(min(xs) - 0.5),
+        high=max(xs) * 1.15 or 1.0 if from_zero else math.ceil(max(xs) + 0.5),
+        first=LEFT,
+        last=WIDTH - RIGHT,
+    )
+    y_axis = _Axis(low=math.floor(min(ys) - 0.5), high=math.ceil(max(ys) + 0.5), first=HEIGHT - BOTTOM, last=TOP)
+    marks = (Point(name, x_axis.at(x), y_axis.at(y), COLOURS[i % len(COLOURS)]) for i, (name, x, y) in enumerate(points))
+    across: list[Line] = []
+    for name, y in sorted(lines, key=lambda line: -line[1]):
+        at = y_axis.at(y)
+        free = all(abs(at - other.y) > APART for other in across if other.name)
+        across.append(Line(name if free else "", at))
+    return Chart(
+        title=title,
+        label=label,
+        points=tuple(marks),
+        lines=tuple(across),
+        x_ticks=x_axis.ticks(),
+        y_ticks=y_axis.ticks(),
+    )

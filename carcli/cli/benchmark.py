@@ -1,0 +1,123 @@
+"""What ``carcli bench`` does: a benchmark with a progress bar and a table, or as lines of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import cast
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from carcli.bench import benchmark, files, table
+from carcli.bench.benchmark import Observer, Plan
+from carcli.bench.compare import WIDEST_BORDER, Measured, Shown
+from carcli.bench.datasets import find
+from carcli.cli.bench import BenchFlags, Format, Protocol
+from carcli.cli.common import CANNOT_RUN, allow_large_images, emit, note_precision, say_error
+from carcli.cli.downloads import download_bar
+from carcli.errors import UsageError, WeightsError
+from carcli.rescale.refine import Method, Refinement
+from carcli.runtime.memory import give_back_at_once
+
+
+class JsonLines(Observer):
+    """One object for each image and each mean."""
+
+    def image(self, measured: Measured, shown: Shown) -> None:
+        emit({"event": "image", **table.finite(asdict(measured))})
+
+    def mean(self, measured: Measured) -> None:
+        emit({"event": "mean", **table.finite(asdict(measured))})
+
+
+class Terminal(Observer):
+    """A progress bar where standard error is a terminal, else a line for each image; the table in the end."""
+
+    def __init__(self, bar: Progress, images: int, flags: BenchFlags) -> None:
+        self._bar, self._task = bar, bar.add_task("measuring", total=images)
+        self._lines = not flags.quiet and not bar.console.is_terminal
+        self._form, self._tad = flags.form, flags.protocol is Protocol.tad
+
+    def image(self, measured: Measured, shown: Shown) -> None:
+        place, psnr = f"{measured.dataset}/{measured.image}", f"{measured.psnr_y:.2f} dB"
+        self._bar.update(self._task, advance=1, description=f"{place} {measured.model}: {psnr}")
+        if self._lines:
+            say_error(f"{place} {measured.model} x{measured.scale}: {psnr}")
+
+    def show(self, rows: Sequence[table.Row]) -> None:
+        """Print the table on standard output."""
+        if self._form is Format.table:
+            out = Console() if Console().is_terminal else Console(width=200)
+            out.print(table.rich(rows, out.width, self._tad))
+        elif self._form is Format.md:
+            print(table.markdown(rows, self._tad))
+        elif self._form is Format.csv:
+            print(table.comma_separated(rows))
+        else:
+            print(table.as_json(rows))
+
+
+def _refinements(flags: BenchFlags) -> list[Refinement | None]:
+    try:
+        iterations = [int(number) for number in flags.refine.split(",") if number.strip()]
+    except ValueError as error:
+        raise UsageError(f"--refine {flags.refine!r}: give numbers of iterations, separated by commas") from error
+    return [None, *(Refinement(count, cast(Method, flags.refine_method)) for count in iterations)]
+
+
+def _plan(flags: BenchFlags) -> Plan:
+    """What the options ask for, its datasets fetched. Raises ``UsageError`` and ``WeightsError``."""
+    refinements = _refinements(flags)
+    models = [name.strip() for name in flags.model.split(",") if name.strip()]
+    scales = dict.fromkeys(flags.scale or [4])
+    pairs = {scale: benchmark.pairs_of(models, scale, flags.device, flags.precision, say=say_error) for scale in scales}
+    if not any(pairs.values()):
+        raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
+    with download_bar(flags.quiet or flags.as_json) as watch:
+        datasets = [find(name, watch) for name in flags.dataset]
+    border = 0 if flags.protocol is Protocol.tad else WIDEST_BORDER
+    return Plan(datasets=datasets, pairs=pairs, refinements=refinements, widest_border=border, device=flags.device)
+
+
+def _files(flags: BenchFlags, plan: Plan) -> Iterator[Observer]:
+    """What writes the files that the options ask for."""
+    if flags.report is not None:
+        yield files.Page(flags.report)
+    if flags.save is not None:
+        yield files.SavedImages(flags.save)
+    if flags.spectrum is not None:
+        yield files.Spectra(flags.spectrum)
+    if flags.offsets is not None:
+        yield files.Offsets(flags.offsets, files.region(flags.region), plan.pairs)
+
+
+@contextmanager
+def _unwritable_is_said(flags: BenchFlags) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        say_error(f"{error.filename or flags.report or flags.save}: {error.strerror or error}")
+        raise typer.Exit(CANNOT_RUN) from error
+
+
+def run(flags: BenchFlags) -> None:
+    """Carry out ``carcli bench``."""
+    allow_large_images()
+    note_precision(flags.device, flags.precision)
+    if flags.refine:
+        give_back_at_once()
+    plan = _plan(flags)
+    observers = list(_files(flags, plan))
+    if flags.as_json:
+        with _unwritable_is_said(flags):
+            benchmark.run(plan, [*observers, JsonLines()])
+        return
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=flags.quiet or not console.is_terminal) as bar:
+        terminal = Terminal(bar, plan.images, flags)
+        with _unwritable_is_said(flags):
+            rows = benchmark.run(plan, [*observers, terminal])
+    terminal.show(rows)

@@ -24,7 +24,7 @@ import torch
 from carcli.batch.plan import Job
 from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
 from carcli.images import codec
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.rescale import tiling
 from carcli.runtime.files import write_whole
 from carcli.runtime.threads import divide

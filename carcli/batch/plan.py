@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.errors import UsageError
-from carcli.images.codec import SUFFIXES
+from carcli.images.formats import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from carcli.batch.pipeline import Pace, Result, Settings, Work
 from carcli.batch.plan import Job
 from carcli.errors import CarcliError, ImageError
 from carcli.images import codec, metrics
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.rescale.refine import Observe, Refined, Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.weights.choose import BEST

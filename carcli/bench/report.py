@@ -16,7 +16,7 @@ from PIL import Image
 
 from carcli.bench.compare import Measured, Shown
 from carcli.bench.table import COLUMNS, LEGEND, Row, cells
-from carcli.images.codec import Pixels
+from carcli.images.picture import Pixels
 from carcli.runtime.files import write_whole
 
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")

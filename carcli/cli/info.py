@@ -47,8 +47,7 @@ def _machine() -> dict[str, Any]:
 
     import carcli
     from carcli.ops.resample import dispatch
-    from carcli.rescale.rescaler import pick_device
-    from carcli.runtime.device import has_bf16, processor
+    from carcli.runtime.device import has_bf16, pick_device, processor
     from carcli.weights import manifest, store
 
     device = pick_device("auto")

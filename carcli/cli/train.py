@@ -69,7 +69,7 @@ def train(
 
     from carcli.cli.common import allow_large_images
     from carcli.errors import UsageError
-    from carcli.rescale.rescaler import pick_device
+    from carcli.runtime.device import pick_device
     from carcli.training import loop
     from carcli.training import recipe as recipes
 

@@ -25,7 +25,8 @@ def up(
 
     from carcli.batch import tasks
     from carcli.images.codec import Header
-    from carcli.rescale.rescaler import load, pick_device
+    from carcli.rescale.rescaler import load
+    from carcli.runtime.device import pick_device
     from carcli.runtime.threads import streams
     from carcli.weights.choose import choose, family_of
 

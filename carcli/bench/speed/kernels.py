@@ -32,7 +32,8 @@ from torch import Tensor
 
 from carcli.ops.resample import dispatch
 from carcli.ops.resample.definition import Heads, apply_heads, resample, resample_composition
-from carcli.rescale.rescaler import load, pick_device
+from carcli.rescale.rescaler import load
+from carcli.runtime.device import pick_device
 from carcli.runtime.memory import give_back_at_once, huge_pages
 
 SIZES = ((256, 256), (512, 384), (1024, 1024), (2048, 1536))  # LR width, height

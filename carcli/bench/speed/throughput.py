@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carcli.images.codec import Pixels
+from carcli.images.picture import Pixels
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.runtime.device import autocast
 from carcli.runtime.threads import streams
@@ -167,7 +167,7 @@ def memory(megapixels: int, model: str, scale: int, precision: str = "fp32", pic
     from PIL import Image
 
     from carcli.batch.pipeline import HELD, Settings
-    from carcli.images.codec import MAX_PIXELS
+    from carcli.images.formats import MAX_PIXELS
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)

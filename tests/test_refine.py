@@ -107,7 +107,7 @@ def test_windows_are_as_good_as_the_whole_and_leave_no_seam(bicubic, photo, monk
     image = np.tile(photo, (2, 2, 1))[:256, :256]
     lr = bicubic.down(image)
     whole = refine(bicubic, image, lr, Refinement(20))
-    monkeypatch.setattr(module, "ALONE", 0)
+    monkeypatch.setattr(module, "UNDIVIDED", 0)
     monkeypatch.setattr(module, "CORE", 24)
     tiled = refine(bicubic, image, lr, Refinement(20))
     assert tiled.gain == pytest.approx(whole.gain, abs=0.02)
@@ -119,7 +119,7 @@ def test_windows_are_as_good_as_the_whole_and_leave_no_seam(bicubic, photo, monk
 def test_no_more_than_a_window_is_ever_differentiated(photo, monkeypatch):
     """What bounds the memory: the largest input of the upscaler while gradients are kept."""
     pair = load("bicubic", 4, "cpu")
-    monkeypatch.setattr(module, "ALONE", 0)
+    monkeypatch.setattr(module, "UNDIVIDED", 0)
     monkeypatch.setattr(module, "CORE", 24)
     seen = []
     honest = pair.networks.up.forward

@@ -18,23 +18,26 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from carcli.errors import Abandoned, UsageError
-from carcli.images.codec import Picture, Pixels
+from carcli.images.picture import Picture, Pixels
 from carcli.models.registry import Network
 from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
-from carcli.rescale.rescaler import Rescaler
 from carcli.rescale.tiling import Span, abandon, cut, padded, reflected, spans
+from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
+
+if TYPE_CHECKING:
+    from carcli.rescale.rescaler import Rescaler
 
 Method = Literal["fast", "hcd"]
 METHODS: tuple[Method, ...] = ("fast", "hcd")
-CORE, ALONE = 160, 224  # LR pixels a side: of a window's core, and of an image that needs no windows
+CORE, UNDIVIDED = 160, 224  # LR pixels a side: of a window's core, and of an image that needs no windows
 ANSWERS = 8  # LR pixels around a core whose restoration its window answers for
 RATES = (3 / 255, 0.3 / 255)  # of Adam, first and last step; a short descent starts lower
 SHORT = 30  # iterations
@@ -89,7 +92,7 @@ Observe = Callable[[float, float], bool | None]  # share done, gain so far in dB
 
 def windows(height: int, width: int, halo: int) -> Iterator[Window]:
     """The windows of an LR image, in LR pixels; a small image is one."""
-    core = max(height, width) if max(height, width) <= ALONE else CORE
+    core = max(height, width) if max(height, width) <= UNDIVIDED else CORE
     for rows in spans(height, core, ANSWERS + halo):
         for columns in spans(width, core, ANSWERS + halo):
             yield Window(rows, columns)
@@ -249,12 +252,14 @@ def refine(
     lr: Pixels,
     settings: Refinement,
     observe: Observe = lambda done, gain: None,
+    turn: Turn = ALONE,
 ) -> Refined:
     """Move the LR image (h, w, C) of an original (H, W, C), both uint8, so that it restores better.
 
     ``observe`` hears the share done and the gain in dB of the window at hand; where it returns True the
     best found so far is taken. The result is never worse than ``lr``: errors are those of the 8-bit files,
-    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for a family without gradients.
+    computed exactly as ``up`` does. Deterministic for a seed. Raises ``UsageError`` for a family without gradients,
+    ``Abandoned`` once ``turn`` is cancelled.
     """
     scale, device = rescaler.scale, rescaler.device
     if rescaler.family == "lanczos":
@@ -277,6 +282,7 @@ def refine(
             nonlocal stopped
             if abandon.is_set():
                 raise Abandoned
+            turn.begin()
             stopped = bool(observe((index + done) / len(every), gain)) or stopped
             return stopped
 
@@ -300,11 +306,12 @@ def down_refined(
     settings: Refinement,
     tile: int | None = None,
     observe: Observe = lambda done, gain: None,
+    turn: Turn = ALONE,
 ) -> tuple[Picture, Refined]:
     """The refined LR picture of a picture, its tag saying so, and what refining brought."""
-    made = rescaler.down_picture(picture, tile)
+    made = rescaler.down_picture(picture, tile, turn)
     assert made.tag is not None
-    refined = refine(rescaler, picture.pixels, made.pixels, settings, observe)
+    refined = refine(rescaler, picture.pixels, made.pixels, settings, observe, turn)
     gain = min(refined.gain, 99.0)
     tag = replace(made.tag, refinement=f"{settings.method} {settings.iterations} {gain:+.2f} dB")
     return replace(made, pixels=refined.lr, tag=tag), refined

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carcli.errors import Abandoned
+from carcli.images.picture import Pixels
 from carcli.models.cascade import Cascade
 from carcli.models.registry import Network
 from carcli.ops.quantise import to_float, to_uint8
+from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
 from carcli.runtime.threads import take_share
 
-Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade
 
@@ -140,7 +141,16 @@ def _one_behind(items: Iterable[T]) -> Iterator[T]:
 
 
 def _step(
-    network: Network, image: Image, *, down: bool, device: torch.device, precision: str, tile: int, last: bool, batch: int
+    network: Network,
+    image: Image,
+    *,
+    down: bool,
+    device: torch.device,
+    precision: str,
+    tile: int,
+    last: bool,
+    batch: int,
+    turn: Turn,
 ) -> Image:
     """One network over an image of 8-bit levels or of floats in [0, 1]; the last one's result is rounded to 8 bits."""
     height, width, channels = image.shape
@@ -157,6 +167,7 @@ def _step(
             if abandon.is_set():
                 raise Abandoned
             take_share()
+            turn.begin()
             cuts = torch.from_numpy(np.stack([cut(image, rows, columns).transpose(2, 0, 1) for rows, columns in group]))
             x = (cuts.pin_memory() if device.type == "cuda" else cuts).to(device, non_blocking=True)
             x = to_float(x) if x.dtype == torch.uint8 else x
@@ -180,7 +191,14 @@ def _step(
 
 
 def run(
-    network: Network, image: Pixels, *, down: bool, device: torch.device, precision: str = "fp32", tile: int | None = None
+    network: Network,
+    image: Pixels,
+    *,
+    down: bool,
+    device: torch.device,
+    precision: str = "fp32",
+    tile: int | None = None,
+    turn: Turn = ALONE,
 ) -> Pixels:
     """Run one half of a pair over an image.
 
@@ -200,7 +218,7 @@ def run(
         while True:
             try:
                 made = _step(
-                    step, made, down=down, device=device, precision=precision, tile=side, last=left == 0, batch=batch
+                    step, made, down=down, device=device, precision=precision, tile=side, last=left == 0, batch=batch, turn=turn,
                 )  # fmt: skip
                 break
             except (torch.OutOfMemoryError, MemoryError):
@@ -210,3 +228,13 @@ def run(
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
     return made
+
+
+def begun(network: Network, size: tuple[int, int], *, down: bool, device: torch.device, tile: int | None = None) -> int:
+    """How often ``run`` begins a tile, or tiles that are computed together, of an image of ``size`` (height, width)."""
+    total, (height, width) = 0, size
+    for step in network.steps if isinstance(network, Cascade) else [network]:
+        image = np.broadcast_to(np.uint8(0), (height, width, 1))  # of which only the shape is looked at
+        total += sum(1 for _ in _alike(tiles(image, step, tile or step.tile, down), AT_ONCE.get(device.type, 1)))
+        height, width = (-(-n // step.scale) if down else n * step.scale for n in (height, width))
+    return total

@@ -1,35 +1,65 @@
 """carcli: photographs made small so that they can be brought back.
 
->>> import carcli, numpy as np
->>> pair = carcli.load("edsr", scale=4)
->>> photograph = np.full((50, 30, 3), 128, np.uint8)
->>> small = pair.down(photograph)
->>> pair.up(small, size=(30, 50)).shape
-(50, 30, 3)
+>>> import carcli
+>>> pair = carcli.load("tad", scale=4)
+>>> small = pair.down("tests/photos/eyes.png")  # a path, bytes, a file, a PIL image, an array, a tensor
+>>> small.save("small.png")
+>>> carcli.up("small.png").size  # model, scale and size are read from the tag in it
+(221, 161)
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from carcli.errors import CarcliError, ImageError, UsageError, WeightsError
+from carcli.errors import Abandoned, CarcliError, ImageError, UsageError, WeightsError
 from carcli.version import __version__
 
 if TYPE_CHECKING:
-    from carcli.images.codec import Picture
+    from carcli.images.exchange import read, save
+    from carcli.images.picture import Picture
+    from carcli.rescale.refine import Refinement
     from carcli.rescale.rescaler import Rescaler, load
+    from carcli.rescale.tagged import load_for, up
+    from carcli.rescale.turn import Cancel
 
-__all__ = ["CarcliError", "ImageError", "Picture", "Rescaler", "UsageError", "WeightsError", "__version__", "load"]
+__all__ = [
+    "Abandoned",
+    "Cancel",
+    "CarcliError",
+    "ImageError",
+    "Picture",
+    "Refinement",
+    "Rescaler",
+    "UsageError",
+    "WeightsError",
+    "__version__",
+    "load",
+    "load_for",
+    "read",
+    "save",
+    "up",
+]
+
+_LATER = {  # what needs torch or Pillow, and is imported when it is asked for
+    "Cancel": "carcli.rescale.turn",
+    "Picture": "carcli.images.picture",
+    "Refinement": "carcli.rescale.refine",
+    "Rescaler": "carcli.rescale.rescaler",
+    "load": "carcli.rescale.rescaler",
+    "load_for": "carcli.rescale.tagged",
+    "read": "carcli.images.exchange",
+    "save": "carcli.images.exchange",
+    "up": "carcli.rescale.tagged",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
-    if name in ("Rescaler", "load"):
-        from carcli.rescale import rescaler
-
-        return getattr(rescaler, name)
-    if name == "Picture":
-        from carcli.images.codec import Picture
-
-        return Picture
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'carcli' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,8 +20,8 @@ from carcli.bench import analysis, chart, published, table
 from carcli.bench.compare import Setup, measure
 from carcli.cli import app as program
 from carcli.errors import UsageError, WeightsError
-from carcli.images.codec import Picture
 from carcli.images.metrics import psnr_rgb, psnr_y, ssim_y
+from carcli.images.picture import Picture
 from carcli.rescale.rescaler import load
 from carcli.weights import manifest
 

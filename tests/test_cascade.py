@@ -12,7 +12,7 @@ from PIL import Image
 
 from carcli.errors import WeightsError
 from carcli.images import codec, metrics
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.images.tag import Tag, parse
 from carcli.models.base import Pair
 from carcli.models.cascade import cascade

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from carcli.cli.app import app
 from carcli.errors import ImageError, WeightsError
-from carcli.images.codec import Picture
 from carcli.images.metrics import psnr
+from carcli.images.picture import Picture
 from carcli.models.layers import luma
 from carcli.models.registry import build
 from carcli.models.tad import GreyConfig, GreyEncoder, PaperConfig

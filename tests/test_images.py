@@ -14,8 +14,10 @@ from conftest import PHOTOS, noise
 from PIL import ExifTags, Image, ImageCms
 
 from carcli.errors import ImageError
-from carcli.images import codec
-from carcli.images.codec import Picture, decode, encode
+from carcli.images import codec, policy
+from carcli.images.carried import from_pillow
+from carcli.images.codec import decode, encode
+from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -120,7 +122,7 @@ def test_16_bit_grey_is_rounded_with_a_warning():
     values = np.array([[0, 127, 128, 129, 385, 386, 65535]], np.uint16)
     picture = decode(saved(Image.fromarray(values)))
     assert picture.pixels[0, :, 0].tolist() == [0, 0, 0, 1, 1, 2, 255]
-    assert picture.notes == (codec.SIXTEEN_BIT,)
+    assert picture.notes == (policy.SIXTEEN_BIT,)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -130,7 +132,7 @@ def test_16_bit_colour_is_rounded_not_truncated(channels):
     exact = values / 257
     got = picture.pixels if picture.alpha is None else np.concatenate([picture.pixels, picture.alpha], 2)
     assert np.abs(got - exact).max() <= 0.5 + 1e-6
-    assert picture.notes == (codec.SIXTEEN_BIT,)
+    assert picture.notes == (policy.SIXTEEN_BIT,)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -175,7 +177,7 @@ def test_exif_that_cannot_be_read_is_left_out_with_a_note(monkeypatch):
     monkeypatch.setattr(Image.Image, "getexif", broken)
     picture = decode(saved(Image.fromarray(noise(8, 8)), "JPEG"))
     assert picture.exif is None
-    assert picture.notes == (codec.DAMAGED_EXIF,)
+    assert picture.notes == (policy.DAMAGED_EXIF,)
 
 
 def test_profile_travels_along():
@@ -255,3 +257,26 @@ def test_encoding_keeps_everything(channels, alpha):
     assert np.array_equal(again.pixels, picture.pixels)
     assert (again.alpha is None) == (picture.alpha is None)
     assert (again.icc, again.tag, again.tag_error) == (picture.icc, picture.tag, None)
+
+
+def test_a_tag_behind_the_pixels_is_read_from_a_file_and_from_pillows_image(tmp_path):
+    picture = Picture(noise(6, 5), tag=Tag("edsr-base-x4", "0" * 64, 4, 18, 23))
+    data = codec.to_bytes(picture)
+    chunks, at = [], 8
+    while at < len(data):
+        end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
+        chunks.append(data[at:end])
+        at = end
+    chunks.sort(key=lambda chunk: [b"IHDR", b"IDAT", b"iTXt", b"IEND"].index(chunk[4:8]))
+    moved = data[:8] + b"".join(chunks)
+    assert decode(moved).tag == picture.tag
+    assert from_pillow(Image.open(io.BytesIO(moved))).tag == picture.tag
+
+
+def test_reading_pillows_image_leaves_it_as_it_was():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 1
+    image = Image.open(io.BytesIO(saved(Image.fromarray(noise(6, 5)), exif=exif)))
+    from_pillow(image)
+    assert image.getexif()[ExifTags.Base.Orientation] == 1
+    assert (image.mode, image.size, image.format) == ("RGB", (5, 6), "PNG")

@@ -12,7 +12,7 @@ from carcli.bench.compare import Setup, compare, mean, measure
 from carcli.bench.datasets import Images, find
 from carcli.errors import UsageError
 from carcli.images import metrics
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.rescale.rescaler import load
 
 

@@ -16,7 +16,7 @@ from conftest import noise, write_photos
 
 import carcli.models
 from carcli.errors import UsageError, WeightsError
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.models import registry
 from carcli.models.cascade import cascade
 from carcli.models.registry import build, downscaler, upscaler

@@ -23,7 +23,8 @@ from carcli.batch.pipeline import HELD, Pipeline
 from carcli.batch.tasks import Downscaler, Up, Upscaler
 from carcli.errors import Abandoned
 from carcli.images import codec
-from carcli.images.codec import Header, Picture
+from carcli.images.codec import Header
+from carcli.images.picture import Picture
 from carcli.models.bicubic import BicubicDown
 from carcli.rescale import tiling
 from carcli.rescale.rescaler import load

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import carcli
 from carcli.cli.app import app
 from carcli.weights import manifest
 
@@ -46,9 +47,11 @@ def test_every_figure_in_its_tables_is_the_manifests(entry):
     assert f"{entry.parameters / 1e6:.2f} M, {entry.bytes / 1e6:.1f} MB" in cells
 
 
-def test_its_library_example_runs(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
+def test_its_library_example_runs_and_keeps_the_tag(monkeypatch, tmp_path):
+    (tmp_path / "tests").symlink_to(Path(__file__).parent)
+    monkeypatch.chdir(tmp_path)
     (code,) = blocks("python")
     scope: dict[str, object] = {}
     exec(code, scope)
     assert scope["back"].size == scope["photo"].size
+    assert carcli.read("small.png").tag.checkpoint == scope["pair"].id

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carcli.batch.tasks import Downscaler
 from carcli.errors import Abandoned, UsageError
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.rescale import refine as module
 from carcli.rescale.refine import ANSWERS, Refinement, refine, squared_error, windows
 from carcli.rescale.rescaler import load

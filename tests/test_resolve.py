@@ -12,7 +12,7 @@ from carcli.batch.estimate import BYTES_A_PIXEL
 from carcli.batch.tasks import Downscaler
 from carcli.errors import ImageError, WeightsError
 from carcli.images import codec
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 from carcli.rescale.rescaler import load
 from carcli.rescale.resolve import Resolution, resolve

@@ -34,13 +34,13 @@ def test_round_trip(width, height, scale, refinement):
 def test_a_lying_field_is_refused(field, value):
     fields = json.loads(GOOD.to_json())
     fields[field] = value
-    with pytest.raises(ImageError, match="--ignore-tag"):
+    with pytest.raises(ImageError, match="ignore its tag"):
         parse(json.dumps(fields), GOOD.lr_size)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1e999", "[" * 4000, "x" * 5000])
 def test_what_is_no_tag_is_refused(text):
-    with pytest.raises(ImageError, match="--ignore-tag"):
+    with pytest.raises(ImageError, match="ignore its tag"):
         parse(text, GOOD.lr_size)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from carcli.batch.work import Output
-from carcli.images.codec import Header, Picture
+from carcli.images.codec import Header
+from carcli.images.picture import Picture
 from carcli.rescale.turn import Turn
 
 

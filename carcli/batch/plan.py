@@ -12,7 +12,7 @@ from pathlib import Path
 
 from carcli.batch.job import Job
 from carcli.errors import UsageError
-from carcli.images.codec import SUFFIXES
+from carcli.images.formats import SUFFIXES
 
 
 @dataclass(frozen=True)

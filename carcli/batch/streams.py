@@ -13,7 +13,7 @@ import torch
 from carcli.batch.pace import Pace
 from carcli.batch.work import Output, Worker
 from carcli.errors import Abandoned
-from carcli.images.codec import Picture
+from carcli.images.picture import Picture
 from carcli.rescale.turn import Turn
 
 

@@ -13,12 +13,14 @@ from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Output
 from carcli.errors import CarcliError, UsageError
 from carcli.images import codec, metrics
-from carcli.images.codec import Header, Picture
+from carcli.images.codec import Header
+from carcli.images.picture import Picture
 from carcli.models.families import DEFAULT
 from carcli.rescale.refine import Refined, Refinement, down_refined
-from carcli.rescale.rescaler import Rescaler, load, pick_device
+from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import ALONE, Turn
+from carcli.runtime.device import pick_device
 from carcli.runtime.threads import streams
 from carcli.weights.choose import choose
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from carcli.batch.observer import Observer
-from carcli.images.codec import Header, Picture
+from carcli.images.codec import Header
+from carcli.images.picture import Picture
 from carcli.rescale.turn import Turn
 
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from carcli.errors import UsageError
-from carcli.images.codec import Pixels
 from carcli.images.metrics import luma
+from carcli.images.picture import Pixels
 from carcli.models.resampler_net import ContentAdaptiveResampler
 from carcli.ops.quantise import to_tensor
 from carcli.ops.resample.definition import apply_heads

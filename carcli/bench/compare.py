@@ -16,7 +16,7 @@ from PIL import Image
 from carcli.bench.datasets import Images
 from carcli.errors import ImageError
 from carcli.images import codec, metrics
-from carcli.images.codec import Picture, Pixels
+from carcli.images.picture import Picture, Pixels
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import peak as memory

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.errors import UsageError
-from carcli.images.codec import SUFFIXES
+from carcli.images.formats import SUFFIXES
 from carcli.weights import manifest
 from carcli.weights.fetch import Watch, fetch_dataset, unwatched
 from carcli.weights.store import dataset_folder

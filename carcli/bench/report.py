@@ -17,8 +17,8 @@ from PIL import Image
 from carcli.bench.chart import Chart, scatter
 from carcli.bench.compare import Measured, Shown
 from carcli.bench.table import COLUMNS, LEGEND, Row, cells, used
-from carcli.images.codec import Pixels
 from carcli.images.metrics import luma
+from carcli.images.picture import Pixels
 from carcli.runtime.files import write_whole
 
 GAIN = 8  # errors are shown so many times as strong

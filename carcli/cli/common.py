@@ -46,7 +46,7 @@ def allow_large_images() -> None:
     """Let Pillow open what carcli's own limit allows; this process is ours alone."""
     from PIL import Image
 
-    from carcli.images.codec import MAX_PIXELS
+    from carcli.images.formats import MAX_PIXELS
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
@@ -60,8 +60,7 @@ def note_precision(device: str, precision: str) -> None:
     """Say it where a device would have to emulate the precision asked for."""
     if precision == "fp32":
         return
-    from carcli.rescale.rescaler import pick_device
-    from carcli.runtime.device import has_bf16
+    from carcli.runtime.device import has_bf16, pick_device
 
     chosen = pick_device(device)
     if chosen.type == "cpu" and not has_bf16(chosen):

@@ -13,8 +13,7 @@ import torch
 from carcli.cli.common import allow_large_images
 from carcli.images import codec
 from carcli.ops.resample import dispatch
-from carcli.rescale.rescaler import pick_device
-from carcli.runtime.device import has_bf16, processor
+from carcli.runtime.device import has_bf16, pick_device, processor
 from carcli.version import __version__
 from carcli.weights import manifest, store
 

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say_error
-from carcli.rescale.rescaler import pick_device
 from carcli.runtime import memory
+from carcli.runtime.device import pick_device
 from carcli.training import recipe as recipes
 from carcli.training.loop import train
 from carcli.training.recipe import Recipe

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from carcli.images.picture import Pixels
 from carcli.ops.blur import gaussian_blur
 
-Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
 PEAK = 255.0

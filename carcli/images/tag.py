@@ -18,6 +18,7 @@ VERSION = 1
 MAX_LENGTH = 4096  # characters of JSON
 MAX_SIDE = 1 << 20  # pixels; no original is larger
 MAX_SCALE = 128
+HOW = "ignore its tag to restore it as an ordinary image"
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a checkpoint, wherever it is made, written or read
 _IDS = re.compile(rf"{ID.pattern}(\+{ID.pattern}){{0,6}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
@@ -53,14 +54,14 @@ class Tag:
 def _integer(fields: dict[str, Any], name: str, low: int, high: int) -> int:
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ImageError(f"its carcli tag has no valid {name}; restore it as an ordinary image with --ignore-tag")
+        raise ImageError(f"its carcli tag has no valid {name}; {HOW}")
     return value
 
 
 def _text(fields: dict[str, Any], name: str, form: re.Pattern[str]) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not form.fullmatch(value):
-        raise ImageError(f"its carcli tag has no valid {name}; restore it as an ordinary image with --ignore-tag")
+        raise ImageError(f"its carcli tag has no valid {name}; {HOW}")
     return value
 
 
@@ -71,19 +72,19 @@ def parse(text: str, lr_size: tuple[int, int]) -> Tag:
     contradicts the image it is in.
     """
     if len(text) > MAX_LENGTH:
-        raise ImageError(f"its carcli tag is longer than {MAX_LENGTH} characters; restore it with --ignore-tag")
+        raise ImageError(f"its carcli tag is longer than {MAX_LENGTH} characters; {HOW}")
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ImageError("its carcli tag is not JSON; restore it as an ordinary image with --ignore-tag") from error
+        raise ImageError(f"its carcli tag is not JSON; {HOW}") from error
     if not isinstance(fields, dict):
-        raise ImageError("its carcli tag is not a JSON object; restore it as an ordinary image with --ignore-tag")
+        raise ImageError(f"its carcli tag is not a JSON object; {HOW}")
     version = _integer(fields, "version", 1, 1 << 30)
     if version > VERSION:
         raise ImageError(f"its carcli tag has version {version}, this carcli reads up to {VERSION}; update carcli")
     refinement = fields.get("refinement")
     if refinement is not None and (not isinstance(refinement, str) or len(refinement) > 200):
-        raise ImageError("its carcli tag has no valid refinement; restore it as an ordinary image with --ignore-tag")
+        raise ImageError(f"its carcli tag has no valid refinement; {HOW}")
     tag = Tag(
         checkpoint=_text(fields, "checkpoint", _IDS),
         digest=_text(fields, "digest", _DIGEST),
@@ -97,6 +98,6 @@ def parse(text: str, lr_size: tuple[int, int]) -> Tag:
         raise ImageError(
             f"its carcli tag says {tag.width}x{tag.height} at scale {tag.scale}, so the LR image should be "
             f"{tag.lr_size[0]}x{tag.lr_size[1]}, but it is {lr_size[0]}x{lr_size[1]}: it was cropped or resized; "
-            "restore it as an ordinary image with --ignore-tag"
+            f"{HOW}"
         )
     return tag

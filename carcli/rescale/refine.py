@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from carcli.errors import UsageError
-from carcli.images.codec import Picture, Pixels
+from carcli.images.picture import Picture, Pixels
 from carcli.models.base import Network
 from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
-from carcli.rescale.rescaler import Rescaler
+from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.tiling import Span, cut, padded, reflected, spans
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
@@ -254,7 +254,7 @@ def _hcd(
     return to_float(to_uint8(lr + change))
 
 
-def squared_error(rescaler: Rescaler, hr: Pixels, lr: Pixels, turn: Turn = ALONE) -> float:
+def squared_error(rescaler: PictureRescaler, hr: Pixels, lr: Pixels, turn: Turn = ALONE) -> float:
     """Mean squared error, in 8-bit levels, of what an LR image (h, w, C) restores to against the original (H, W, C)."""
     restored = rescaler.restore(lr, turn=turn)[: hr.shape[0], : hr.shape[1]]
     total = 0
@@ -265,7 +265,7 @@ def squared_error(rescaler: Rescaler, hr: Pixels, lr: Pixels, turn: Turn = ALONE
 
 
 def refine(
-    rescaler: Rescaler,
+    rescaler: PictureRescaler,
     hr: Pixels,
     lr: Pixels,
     settings: Refinement,
@@ -313,7 +313,7 @@ def refine(
 
 
 def down_refined(
-    rescaler: Rescaler,
+    rescaler: PictureRescaler,
     picture: Picture,
     settings: Refinement,
     tile: int | None = None,

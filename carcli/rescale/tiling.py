@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from carcli.images.picture import Pixels
 from carcli.models.base import Network
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
 
-Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade
 
@@ -217,3 +217,13 @@ def run(
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
     return result
+
+
+def begun(network: Network, size: tuple[int, int], *, down: bool, device: torch.device, tile: int | None = None) -> int:
+    """How often ``run`` begins a tile, or tiles that are computed together, of an image of ``size`` (height, width)."""
+    total, (height, width) = 0, size
+    for step in network.steps:
+        image = np.broadcast_to(np.uint8(0), (height, width, 1))  # of which only the shape is looked at
+        total += sum(1 for _ in _alike(tiles(image, step, tile or step.tile, down), AT_ONCE.get(device.type, 1)))
+        height, width = (-(-n // step.scale) if down else n * step.scale for n in (height, width))
+    return total

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from carcli.errors import ImageError, UsageError
-from carcli.images.codec import SUFFIXES, Pixels, read
+from carcli.images.codec import read
+from carcli.images.formats import SUFFIXES
+from carcli.images.picture import Pixels
 
 HELD_OUT = 10  # every tenth image, in order of name, is for validation
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from carcli.images.codec import Pixels
 from carcli.images.metrics import psnr_rgb, psnr_seen, psnr_y
+from carcli.images.picture import Pixels
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.training.objective import thumbnail
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from carcli.bench.speed import batches, kernels, networks
-from carcli.rescale.rescaler import load, pick_device
+from carcli.rescale.rescaler import load
+from carcli.runtime.device import pick_device
 from carcli.runtime.memory import give_back_at_once, huge_pages
 
 app = typer.Typer(help="How fast this machine is, and how much memory it takes.", no_args_is_help=True, add_completion=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from carcli.images.codec import Pixels
+from carcli.images.picture import Pixels
 
 
 def photograph(height: int, width: int) -> Pixels:

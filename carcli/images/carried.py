@@ -1,0 +1,122 @@
+"""A Pillow image that is saved with all that Pillow would leave behind: tag, colour profile, EXIF."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from carcli.images import codec, policy
+from carcli.images import tag as tags
+from carcli.images.picture import Picture
+
+TAKE_EXIF = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "MPO")  # formats whose writers in Pillow take exif and icc_profile
+StrOrBytesPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+class CarcliImage(Image.Image):
+    """An ordinary Pillow image (L, LA, RGB or RGBA), but that ``save`` keeps tag, profile and EXIF.
+
+    They stand in ``info`` under ``carcli``, ``icc_profile`` and ``exif``. Copies and pickles are
+    such images too. What Pillow makes of one by cropping, resizing or filtering is an image of
+    its own, and is saved as one: without the tag, which says how *these* pixels were made.
+    Saving as anything but PNG loses the tag, with a warning.
+    """
+
+    @classmethod
+    def of(cls, picture: Picture) -> CarcliImage:
+        """A picture as a Pillow image, with whatever travels with it."""
+        image = cls._from(codec.image_of(picture))
+        if picture.tag is not None:
+            image.info[tags.KEY] = picture.tag.to_json()
+        if picture.icc:
+            image.info["icc_profile"] = picture.icc
+        if picture.exif:
+            image.info["exif"] = picture.exif
+        return image
+
+    @classmethod
+    def _from(cls, image: Image.Image) -> CarcliImage:
+        own = cls()
+        own.__dict__.update(image.__dict__)
+        return own
+
+    def copy(self) -> CarcliImage:
+        return self._from(super().copy())
+
+    __copy__ = copy
+
+    def save(self, fp: StrOrBytesPath | IO[bytes], format: str | None = None, **params: Any) -> None:  # noqa: A002 - Pillow's name
+        """Pillow's ``save``, of any format and with any of its options, which go before what is carried.
+
+        >>> import carcli
+        >>> from PIL import Image
+        >>> small = carcli.load("bicubic", scale=4).down(Image.open("tests/photos/eyes.png"))
+        >>> small.save("small.png")
+        >>> carcli.up("small.png").size
+        (221, 161)
+        """
+        kind = _format_name(fp, format)
+        carried = {"icc_profile": self.info.get("icc_profile"), "exif": self.info.get("exif")}
+        if kind in TAKE_EXIF:
+            params = {name: value for name, value in carried.items() if value} | params
+        if tags.KEY in self.info:
+            text = self._tag_text(kind)
+            if text is not None:
+                params["pnginfo"] = _with_text(params.get("pnginfo"), text)
+        super().save(fp, format, **params)
+
+    def _tag_text(self, kind: str) -> str | None:
+        """The tag to be written; None, and a warning, where it cannot be or no longer holds."""
+        tag, error = policy.tag_of(self)
+        if tag is not None and kind != "PNG":
+            error = f"{kind or 'this format'} keeps no carcli tag, so that carcli up will not know this image; save it as PNG"
+        if tag is None or error is not None:
+            warnings.warn(f"saved without its carcli tag: {error}", stacklevel=3)
+            return None
+        return tag.to_json()
+
+
+def _format_name(fp: StrOrBytesPath | IO[bytes], name: str | None) -> str:
+    """What Pillow will write, in capitals; empty where it will say that it does not know."""
+    if name:
+        return name.upper()
+    path = fp if isinstance(fp, str | bytes | os.PathLike) else getattr(fp, "name", "")
+    suffix = Path(os.fsdecode(path)).suffix.lower() if isinstance(path, str | bytes | os.PathLike) else ""
+    return Image.registered_extensions().get(suffix, "").upper()
+
+
+def _with_text(info: PngInfo | None, text: str) -> PngInfo:
+    """The chunks that a user wants in a PNG, and the tag."""
+    chunks = codec.png_text(text)
+    if info is not None:
+        chunks.chunks = [*info.chunks, *chunks.chunks]
+    return chunks
+
+
+def from_pillow(image: Image.Image) -> Picture:
+    """The picture of a Pillow image of any mode, by the image policy, as if read from a file.
+
+    Raises ``ImageError`` with one line of reason for whatever cannot be used.
+    """
+
+    def reopen() -> Image.Image | None:
+        """The file of an image that is not decoded yet."""
+        name, file = getattr(image, "filename", ""), getattr(image, "fp", None)
+        if name and Path(os.fsdecode(name)).is_file():
+            return Image.open(name)
+        if file is None or not file.seekable():
+            return None
+        position = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(position)
+        return Image.open(io.BytesIO(data))
+
+    with policy.one_line():
+        return policy.apply(image, reopen)

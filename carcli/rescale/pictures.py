@@ -1,0 +1,96 @@
+"""Both halves of a pair over pictures: pixels, alpha and tag, down and up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from carcli.errors import ImageError
+from carcli.images.picture import Picture, Pixels
+from carcli.images.tag import Tag
+from carcli.models.base import Network, Pair
+from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.rescale import tiling
+from carcli.rescale.turn import ALONE, Turn
+from carcli.runtime.device import pick_precision
+from carcli.weights.choose import Choice
+
+
+class PictureRescaler:
+    """Both networks of a checkpoint on a device; what batches, refinement and ``Rescaler`` work with."""
+
+    def __init__(self, choice: Choice, pair: Pair, device: torch.device, precision: str = "fp32") -> None:
+        self.id = choice.description.id
+        self.family = choice.description.family
+        self.scale = choice.description.scale
+        self.digest = choice.digest
+        self.device, self.precision = device, pick_precision(precision)
+        for net in pair:
+            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks = pair
+        self._down, self._up = pair
+        self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
+
+    def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None, turn: Turn) -> Pixels:
+        return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile, turn=turn)
+
+    @property
+    def to_grey(self) -> bool:
+        """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
+        return self._down.channels_out == 1
+
+    def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE) -> Pixels:
+        """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey."""
+        return self._run(self._up, lr, False, tile, turn)
+
+    def down_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
+        """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default)."""
+        width, height = picture.size
+        alpha = picture.alpha
+        if alpha is not None and self.scale > 1:
+            alpha = self._run(self._alpha_down, alpha, True, tile, turn)
+        tag = Tag(self.id, self.digest, self.scale, width, height, grey=self.to_grey and picture.pixels.shape[2] == 1)
+        return replace(
+            picture,
+            pixels=self._run(self._down, picture.pixels, True, tile, turn),
+            alpha=alpha,
+            tag=tag,
+            tag_error=None,
+            notes=(),
+        )
+
+    def restored_size(self, picture: Picture) -> tuple[int, int]:
+        """Width and height that an LR picture restores to."""
+        width, height = picture.size
+        tag = picture.tag
+        return (width * self.scale, height * self.scale) if tag is None else (tag.width, tag.height)
+
+    def up_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
+        """The restored picture, cropped to the size that the tag gives where there is one.
+
+        Raises ``ImageError`` where the tag was made with other weights, or grey is needed and the picture is not.
+        """
+        tag = picture.tag
+        if tag is not None and (tag.checkpoint, tag.scale) != (self.id, self.scale):
+            raise ImageError(
+                f"was made with {tag.checkpoint} at scale {tag.scale}, not {self.id} at scale {self.scale}; restore it with "
+                "that model, or ignore its tag to restore it as an ordinary image"
+            )
+        if tag is not None and tag.digest != self.digest:
+            raise ImageError(
+                f"was made with another version of {tag.checkpoint} ({tag.digest[:12] or 'none'}, here {self.digest[:12]}); "
+                "restore it with the carcli or the .safetensors file that made it, "
+                "or ignore its tag to restore it as an ordinary image"
+            )
+        if self.to_grey and picture.pixels.shape[2] != 1:
+            raise ImageError(f"has three channels; {self.id} restores the colours of grey images")
+        width, height = self.restored_size(picture)
+        pixels = self._run(self._up, picture.pixels, False, tile, turn)[:height, :width]
+        if tag is not None and tag.grey:
+            pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
+        alpha = picture.alpha
+        if alpha is not None and self.scale > 1:
+            alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
+        return replace(picture, pixels=pixels, alpha=alpha, tag=None, tag_error=None, notes=())

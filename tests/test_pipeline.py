@@ -22,7 +22,7 @@ from carcli.batch.pace import Pace
 from carcli.batch.pipeline import HELD, Pipeline
 from carcli.batch.tasks import Downscaler, Up, Upscaler
 from carcli.errors import Abandoned
-from carcli.images import codec
+from carcli.images import codec, policy
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
 from carcli.models.bicubic import BicubicDown
@@ -299,10 +299,10 @@ def test_a_large_image_is_turned_into_an_array_in_bands(monkeypatch):
     pixels = noise(130, 37)
     for mode in ("RGB", "L", "RGBA", "LA"):
         image = Image.fromarray(pixels).convert(mode)
-        whole = codec._array(image)
+        whole = policy.pixels_of(image)
         with monkeypatch.context() as patch:
-            patch.setattr(codec, "BAND", 1000)
-            assert np.array_equal(codec._array(image), whole)
+            patch.setattr(policy, "BAND", 1000)
+            assert np.array_equal(policy.pixels_of(image), whole)
         assert np.array_equal(whole, np.asarray(image))
 
 
@@ -311,9 +311,9 @@ def test_a_large_image_is_turned_into_an_array_in_bands(monkeypatch):
 def test_a_large_image_is_written_in_bands(monkeypatch, shape, alpha):
     plane = noise(*shape[:2], seed=5)[..., :1] if alpha else None
     picture = Picture(noise(*shape), plane)
-    whole = codec._image(picture)
-    monkeypatch.setattr(codec, "BAND", 500)
-    banded = codec._image(picture)
+    whole = codec.image_of(picture)
+    monkeypatch.setattr(policy, "BAND", 500)
+    banded = codec.image_of(picture)
     assert banded.mode == whole.mode == {1: "L", 3: "RGB"}[shape[2]] + ("A" if alpha else "")
     assert np.array_equal(np.asarray(banded), np.asarray(whole))
     assert np.array_equal(np.asarray(whole).reshape(*shape[:2], -1)[..., : shape[2]], picture.pixels)

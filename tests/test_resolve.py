@@ -72,7 +72,8 @@ def test_an_unknown_model_without_a_scale_is_an_error():
 
 def test_ordinary_images_are_restored_for_what_they_are_whatever_the_family_becomes(monkeypatch):
     """A pair that comes before them in the manifest is the family's default, but hides detail: it is no super-resolver."""
-    hiding = [manifest.Entry(f"edsr-x{s}", "edsr", s, f"edsr-x{s}.safetensors", "MIT", 1) for s in (2, 4)]
+    first = manifest.entries()[0]
+    hiding = [first.model_copy(update={"id": f"edsr-x{scale}", "scale": scale}) for scale in (2, 4)]
     every = (*hiding, *manifest.entries())
     monkeypatch.setattr(manifest, "entries", lambda: every)
     for request in (Request(), Request("edsr"), Request(scale=4, ignore_tag=True)):

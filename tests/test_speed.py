@@ -99,7 +99,7 @@ def test_the_networks_share_of_the_peak_is_measured(monkeypatch):
 
 
 def test_the_resamplers_share_of_down_is_what_is_left_of_it_beside_its_network():
-    pair = load("edsr", 4, "cpu")
+    pair = load("edsr-base-x4", 4, "cpu")
     record = networks.measure_down(pair, (64, 96))
     assert record["seconds"] > 0
     assert 0 < record["resampler_share"] < 1

@@ -59,11 +59,16 @@ class Spectra(Observer):
 
 
 class Offsets(Observer):
-    """Where each resampler samples (CAR, figure 4); ``pairs`` are those that are measured, by scale."""
+    """Where each resampler samples (CAR, figure 4); ``pairs`` are those that are measured, by scale.
+
+    Raises ``UsageError`` where none of them does so at offsets.
+    """
 
     def __init__(self, folder: Path, region: analysis.Region | None, pairs: Mapping[int, Sequence[Rescaler]]) -> None:
         self._folder, self._region = folder, region
         self._pairs = {(pair.id, scale): pair for scale, group in pairs.items() for pair in group}
+        if not any(isinstance(pair.networks.down, ContentAdaptiveResampler) for pair in self._pairs.values()):
+            raise UsageError("none of the models samples at offsets of its own; name edsr-base-x4, say, with --model")
 
     def image(self, measured: Measured, shown: Shown) -> None:
         rescaler = self._pairs[measured.model.split(" ")[0], measured.scale]

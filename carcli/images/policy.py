@@ -43,7 +43,7 @@ def _sixteen_bit_grey(image: Image.Image) -> Pixels:
     return to_8_bit(values)
 
 
-def _array(image: Image.Image) -> Pixels:
+def pixels_of(image: Image.Image) -> Pixels:
     """An 8-bit image's pixels, (H, W) or (H, W, C).
 
     ``numpy.asarray`` of a large image holds it three times over; bands of rows hold it once.
@@ -122,15 +122,15 @@ def _planes(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     """Pixels (H, W, 1 or 3) and alpha (H, W, 1) of an image in any 8-bit mode."""
     mode = image.mode
     if mode in ("1", "L"):
-        return _array(_as_mode(image, "L"))[..., None], None
+        return pixels_of(_as_mode(image, "L"))[..., None], None
     transparent = "transparency" in image.info
     if mode in ("LA", "La"):
-        both = _array(_as_mode(image, "LA"))
+        both = pixels_of(_as_mode(image, "LA"))
         return both[..., :1], both[..., 1:]
     if mode in ("RGBA", "RGBa", "PA") or transparent:
-        both = _array(_as_mode(image, "RGBA"))
+        both = pixels_of(_as_mode(image, "RGBA"))
         return both[..., :3], both[..., 3:]
-    return _array(_as_mode(image, "RGB")), None
+    return pixels_of(_as_mode(image, "RGB")), None
 
 
 def _is_sequence(image: Image.Image) -> bool:

@@ -208,7 +208,7 @@ def test_the_spectrum_of_a_wave_is_where_its_frequency_is():
 
 
 def test_spectra_and_offsets_are_drawn():
-    bench("--dataset", "set", "--model", "edsr,bicubic", "--spectrum", "s", "--offsets", "o", "--region", "3,4,2,1")
+    bench("--dataset", "set", "--model", "edsr-base-x4,bicubic", "--spectrum", "s", "--offsets", "o", "--region", "3,4,2,1")
     assert {p.name for p in Path("s").iterdir()} == {"set-edsr-base-x4-x4.spectrum.png", "set-bicubic-x4.spectrum.png"}
     (drawing,) = Path("o").iterdir()
     margin = 13 // 2 + 4
@@ -219,7 +219,7 @@ def test_spectra_and_offsets_are_drawn():
 @pytest.mark.parametrize("region", ["1,2,3", "a,b,c,d", "0,0,999,1", "-1,0,1,1"])
 def test_a_region_that_is_none_is_refused(region):
     with pytest.raises(UsageError, match="region"):
-        bench("--dataset", "set", "--model", "edsr", "--offsets", "o", "--region", region)
+        bench("--dataset", "set", "--model", "edsr-base-x4", "--offsets", "o", "--region", region)
 
 
 def test_offsets_of_a_model_without_kernels_are_refused(photo):

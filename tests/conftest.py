@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ if not torch.cuda.is_available():
 from PIL import Image
 
 PHOTOS = Path(__file__).parent / "photos"
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and so would all that tests start
 
 
 def _beside(name: str, variable: str) -> Path | None:

@@ -2,67 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from carcli.cli.common import Device, Json, Precision, Quiet
+from carcli.cli.bench_flags import BenchFlags
 from carcli.cli.flags import takes
-
-
-class Protocol(str, Enum):
-    """What is compared, and how."""
-
-    sr = "sr"
-    tad = "tad"
-
-
-class Format(str, Enum):
-    """How the table is printed."""
-
-    table = "table"
-    md = "md"
-    csv = "csv"
-    json = "json"
-
-
-def _folder(text: str) -> object:
-    return typer.Option(help=text, show_default=False)
-
-
-@dataclass(frozen=True)
-class BenchFlags:
-    """The options of ``bench``."""
-
-    dataset: Annotated[
-        list[str],
-        typer.Option(help="set5, set14, bsd100, urban100 (fetched where missing), or a folder of HR images; repeatable."),
-    ]
-    scale: Annotated[
-        list[int] | None,
-        typer.Option(min=1, max=128, help="2, 4, 8, …, 128 (classical: any); 1: colour from grey; repeatable. Default: 4."),
-    ] = None
-    model: Annotated[
-        str, typer.Option(help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.")
-    ] = "edsr,tad,bicubic"
-    refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = ""
-    refine_method: Annotated[str, typer.Option(help="fast or hcd.")] = "fast"
-    protocol: Annotated[
-        Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
-    ] = Protocol.sr
-    form: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table
-    save: Annotated[Path | None, _folder("Write every LR and SR image into this folder.")] = None
-    report: Annotated[Path | None, _folder("Write one HTML page with table, charts, images.")] = None
-    spectrum: Annotated[Path | None, _folder("Write each model's mean LR spectrum into this folder (CAR, figure 6).")] = None
-    offsets: Annotated[Path | None, _folder("Draw where resampling kernels sample into this folder (CAR, figure 4).")] = None
-    region: Annotated[str, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT in LR pixels, for --offsets. Default: the centre.")] = ""
-    device: Device = "auto"
-    precision: Precision = "fp32"
-    as_json: Json = False
-    quiet: Quiet = False
 
 
 @takes(BenchFlags)

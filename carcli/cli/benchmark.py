@@ -15,7 +15,7 @@ from carcli.bench import benchmark, files, table
 from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import WIDEST_BORDER, Measured, Shown
 from carcli.bench.datasets import find
-from carcli.cli.bench import BenchFlags, Format, Protocol
+from carcli.cli.bench_flags import BenchFlags, Format, Protocol
 from carcli.cli.common import CANNOT_RUN, allow_large_images, emit, note_precision, say_error
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError

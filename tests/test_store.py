@@ -262,9 +262,8 @@ def test_the_store_is_looked_after_without_loading_torch(command):
         "import sys\nfrom carcli.cli.app import app\n"
         "try: app(sys.argv[1:])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code, "weights", *command], stdout=subprocess.DEVNULL, check=False).returncode == 0
-    )
+    child = subprocess.run([sys.executable, "-c", code, "weights", *command], stdout=subprocess.DEVNULL, check=False)
+    assert child.returncode == 0
 
 
 def test_the_package_pins_the_four_sets():

@@ -47,7 +47,7 @@ def draw_spectrum(spectra: list[NDArray[np.float64]]) -> Image.Image:
 def _heads(rescaler: Rescaler, hr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     down = rescaler.networks.down
     if not isinstance(down, ContentAdaptiveResampler):
-        raise UsageError(f"{rescaler.id} has no resampling kernels: name a checkpoint of family edsr")
+        raise UsageError(f"{rescaler.id} has no resampling kernels; name a checkpoint that has, such as edsr-base-x4")
     with torch.no_grad():
         heads = down.net(hr)
         raw = heads.kernels.float(), heads.offsets_h.float(), heads.offsets_v.float()

@@ -56,7 +56,7 @@ class BenchFlags:
     save: Annotated[Path | None, _folder("Write every LR and SR image into this folder.")] = None
     report: Annotated[Path | None, _folder("Write one HTML page with table, charts, images.")] = None
     spectrum: Annotated[Path | None, _folder("Write each model's mean LR spectrum into this folder (CAR, figure 6).")] = None
-    offsets: Annotated[Path | None, _folder("Draw where edsr samples into this folder (CAR, figure 4).")] = None
+    offsets: Annotated[Path | None, _folder("Draw where resampling kernels sample into this folder (CAR, figure 4).")] = None
     region: Annotated[str, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT in LR pixels, for --offsets. Default: the centre.")] = ""
     device: Device = "auto"
     precision: Precision = "fp32"

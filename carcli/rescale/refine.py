@@ -160,7 +160,7 @@ def _fast(problem: _Problem, settings: Refinement, progress: _Progress) -> Tenso
     """Adam on LR pixels, through the rounding; returns the best rounded window."""
     start = problem.start
     y = start.clone().requires_grad_()
-    first, second = torch.zeros_like(y), torch.zeros_like(y)
+    optimiser = torch.optim.Adam([y], betas=BETAS, eps=1e-20)  # no gradient is too small to count
     best, best_error, begun, noted, stale = start, math.inf, math.inf, math.inf, 0
     n = settings.iterations
     begin = max(RATES[0] * min(n / SHORT, 1), RATES[1])
@@ -184,12 +184,10 @@ def _fast(problem: _Problem, settings: Refinement, progress: _Progress) -> Tenso
         if step == n or stop or stale >= patience or begun == 0:
             break
         (gradient,) = torch.autograd.grad(loss, y)
-        gradient = gradient * problem.free
-        first = BETAS[0] * first + (1 - BETAS[0]) * gradient
-        second = BETAS[1] * second + (1 - BETAS[1]) * gradient**2
-        unbiased = first / (1 - BETAS[0] ** (step + 1)), second / (1 - BETAS[1] ** (step + 1))
+        y.grad = gradient * problem.free
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.step()
         with torch.no_grad():
-            y -= rate * problem.free * unbiased[0] / (unbiased[1].sqrt() + 1e-20)
             y.clamp_(0, 1)
             y += pull * step / n * (quantise_ste(y) - y)
     return best

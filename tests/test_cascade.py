@@ -206,6 +206,7 @@ def test_a_cascade_can_be_refined(photo):
     assert found.gain > 0
 
 
+@pytest.mark.slow
 def test_seventy_pixels_hold_more_than_bicubic_keeps():
     photo = np.asarray(Image.open(PHOTOS / "coffee.jpg").convert("RGB"))
     restored = {}

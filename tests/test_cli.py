@@ -279,6 +279,7 @@ def test_train_names_every_recipe():
     assert [line.split()[0] for line in out.splitlines()] == recipe.names()
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_run_saves_and_says_how_to_go_on():
     command = [
         sys.executable,
@@ -331,6 +332,7 @@ def test_a_refined_image_says_what_it_gained_and_is_restored_like_any_other():
     assert read(Path("sr/eyes.png")).size == (221, 161)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 def test_ctrl_c_while_refining_keeps_the_image_only_if_asked(keep):
     command = [sys.executable, "-m", "carcli", "down", str(PHOTOS / "eyes.png"), str(PHOTOS / "coffee.jpg"), "--refine", "99999"]

@@ -83,7 +83,10 @@ BICUBIC = {(2, "set5"): (33.67, 0.930), (4, "set5"): (28.43, 0.811), (2, "bsd100
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize(("scale", "name"), sorted(BICUBIC))
+@pytest.mark.parametrize(
+    ("scale", "name"),
+    [pytest.param(*key, marks=pytest.mark.slow if key[1] == "bsd100" else ()) for key in sorted(BICUBIC)],
+)
 def test_bicubic_reproduces_the_published_rows(benchmarks, scale, name):
     files = tuple(sorted((benchmarks / name).glob("*.png")))
     bicubic = load("bicubic", scale)

@@ -14,6 +14,7 @@ from torch import nn
 from carcli.training.winograd import WinogradConv2d, convolve, use_winograd
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     batch=st.integers(1, 3), inputs=st.integers(1, 9), outputs=st.integers(1, 9),

@@ -351,8 +351,8 @@ _backward_tuned = (
 def _aligned(taps: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
     """Three tensors of one layout, pixels or taps innermost, copied only where they are not."""
     heads = [t.detach() for t in taps]
-    strides = {t.stride() for t in heads}
-    if len(strides) == 1 and (heads[0].stride(3) == 1 or heads[0].stride(1) == 1):
+    alike = all(t.stride() == heads[0].stride() for t in heads)
+    if alike and (heads[0].stride(3) == 1 or heads[0].stride(1) == 1):
         return heads
     return [t.contiguous() for t in heads]
 
@@ -405,7 +405,8 @@ def forward(problem: Resampling, *, rounded: bool = False) -> tuple[Tensor, Tens
     launch = _Launch(problem)
     b, h, w, device = launch.batch, launch.h, launch.w, launch.image.device
     out = torch.empty((b, 3, h, w), dtype=torch.uint8 if rounded else torch.float32, device=device)
-    sums = torch.empty((b, SUMS, h, w), dtype=torch.float32, device=device)
+    fresh = torch.empty if problem.heads == "residual" else torch.zeros  # the others do not write every plane
+    sums = fresh((b, SUMS, h, w), dtype=torch.float32, device=device)
     launch.run(_forward, _forward_tuned, (out, sums, *launch.lattice), ROUND=rounded)
     return out, sums
 

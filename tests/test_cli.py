@@ -180,7 +180,7 @@ def test_info_tells_the_tag_and_the_machine():
     carcli("down", PHOTOS / "eyes.png", "--scale", 2)
     code, out, _ = carcli("info", "lr/eyes.png", PHOTOS / "cat.jpg")
     assert code == 0
-    assert "edsr-base-x2" in out
+    assert "edsr-x2" in out
     assert "original 221x161" in out
     assert "no carcli tag" in out
     _, out, _ = carcli("info", "lr/eyes.png", "--json")
@@ -198,7 +198,7 @@ def test_bench_compares_families_on_a_folder():
     assert code == 0
     rows = [json.loads(line) for line in out.splitlines()]
     means = {r["model"]: r for r in rows if r["event"] == "mean"}
-    assert means["edsr-base-x2"]["psnr_y"] > means["bicubic"]["psnr_y"] + 1
+    assert means["edsr-x2"]["psnr_y"] > means["bicubic"]["psnr_y"] + 1
     assert means["bicubic"]["lr_psnr_y"] is None
     code, out, _ = carcli("bench", "--dataset", "set", "--scale", 2, "--model", "bicubic", "-q")
     assert f"{means['bicubic']['psnr_y']:.2f}" in out

@@ -84,7 +84,7 @@ def resampler(
 @app.command()
 def down(device: Device = "auto") -> None:
     """Seconds of `carcli down` for 12 megapixels at x4, and the resampler's share of them."""
-    print(json.dumps(networks.measure_down(load("edsr", 4, str(pick_device(device))))))
+    print(json.dumps(networks.measure_down(load("edsr-base-x4", 4, str(pick_device(device))))))
 
 
 @app.command("networks")

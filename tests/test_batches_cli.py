@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PHOTOS, noise
+from conftest import PHOTOS, noise, write_photos
 from PIL import Image
 from test_cli import carcli
 
@@ -148,3 +149,35 @@ def _wait_for(wanted: list[str]) -> None:
     while names("lr") != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
     assert names("lr") == wanted
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal of its own")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_results_go_to_standard_output_whatever_the_progress_bar_does(tmp_path, as_json):
+    """A terminal on standard error, a pipe on standard output: n images are n + 1 lines there."""
+    photos = write_photos(tmp_path / "three", 3, 16, 24)
+    terminal, other_end = os.openpty()
+    command = [sys.executable, "-m", "carcli", "down", str(photos), "--model", "bicubic", "-o", str(tmp_path / "lr")]
+    try:
+        ended = subprocess.run(
+            command + ["--json"] * as_json,
+            stdout=subprocess.PIPE,
+            stderr=other_end,
+            env={**os.environ, "TERM": "xterm"},
+            check=True,
+        )
+    finally:
+        os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux: an error where the other end is closed
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    lines = ended.stdout.decode().splitlines()
+    assert len(lines) == 3 + 1
+    if as_json:
+        assert [json.loads(line)["event"] for line in lines] == ["image", "image", "image", "summary"]
+        assert shown == b""
+    else:
+        assert all(str(photos) in line for line in lines[:3])
+        assert b"down" in shown  # the bar

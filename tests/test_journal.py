@@ -17,6 +17,7 @@ from carcli.batch.options import Options
 from carcli.batch.pipeline import Pipeline
 from carcli.batch.plan import Filter, plan
 from carcli.errors import CarcliError
+from carcli.images import codec
 
 
 @pytest.fixture
@@ -146,3 +147,39 @@ def test_a_link_that_leads_in_a_circle_ends(folders):
     (photos / "link.png").symlink_to(photos / "0.png")
     names = [j.source.name for j in plan([photos], lr, recursive=True)]
     assert names == ["0.png", "1.png", "2.png", "3.png", "bad.png", "link.png"]
+
+
+def test_a_source_that_is_replaced_while_it_is_computed_is_noticed_later(folders):
+    """Its state is that of the moment at which it was read: what was made of it is not what would be made now."""
+    photos, lr = folders
+    source = photos / "1.png"
+
+    def replace_it(picture, turn):
+        Image.fromarray(noise(16, 24, seed=99)).save(source)
+        os.utime(source, (1, 1))
+
+    journal = Journal(lr, "a")
+    (first,) = list(Pipeline([Copy(replace_it)], history=journal).run([Job(source, lr / "1.png")]))
+    journal.close()
+    assert first.status == "done"
+    again = {r.source.name: r.reason for r in go(folders) if r.status == "skipped"}
+    assert "has changed since" in again["1.png"]
+
+
+def test_a_source_that_changes_while_it_is_read_fails_and_is_tried_again(folders, monkeypatch):
+    photos, lr = folders
+    read = codec.read
+
+    def grow_while_reading(path):
+        picture = read(path)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codec, "read", grow_while_reading)
+        (result,) = list(Pipeline([Copy()]).run([Job(photos / "1.png", lr / "1.png")]))
+    assert (result.status, result.reason) == ("failed", "changed while it was read; run the same command again")
+    assert not (lr / "1.png").exists()
+    (again,) = list(Pipeline([Copy()]).run([Job(photos / "1.png", lr / "1.png")]))
+    assert again.status == "done"

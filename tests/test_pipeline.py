@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, noise
+from conftest import PHOTOS, noise, write_photos
 from PIL import Image
 from workers import Copy
 
@@ -20,6 +20,7 @@ from carcli.batch.observer import Observer
 from carcli.batch.options import Options
 from carcli.batch.pace import Pace
 from carcli.batch.pipeline import HELD, Pipeline
+from carcli.batch.plan import plan
 from carcli.batch.tasks import Downscaler, Up, Upscaler
 from carcli.errors import Abandoned
 from carcli.images import codec, policy
@@ -328,3 +329,23 @@ def test_a_header_tells_the_size_and_the_tag(tmp_path, shrink):
     whole = (tmp_path / "lr.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 8])
     assert codec.peek(tmp_path / "cut.png") == codec.peek(tmp_path / "lr.png")
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("expected bytes"), ZeroDivisionError("division by zero"), KeyError("x"), AssertionError()]
+)
+def test_whatever_is_raised_for_an_image_is_that_images_failure(error, tmp_path):
+    photos = write_photos(tmp_path / "photos", 4, 16, 24)
+    shown = []
+
+    def fail_once(picture, turn):
+        shown.append(picture)
+        if len(shown) == 2:
+            raise error
+
+    every = list(Pipeline([Copy(fail_once)], Options(workers=1)).run(plan([photos], tmp_path / "lr")))
+    assert [r.status for r in every].count("done") == 3
+    (failed,) = [r for r in every if r.status == "failed"]
+    assert type(error).__name__ in failed.reason
+    assert "please report it" in failed.reason
+    assert "\n" not in failed.reason

@@ -229,3 +229,15 @@ def test_a_family_means_its_first_checkpoint_at_the_scale():
     assert choose("bicubic", 3).path is None
     with pytest.raises(WeightsError, match="it has 2, 4"):
         choose("edsr", 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value, tmp_path):
+    """They would make black images without a word."""
+    pair = build("edsr", 2, {"down": TINY.down, "up": TINY.up})
+    with torch.no_grad():
+        pair.up.head[0].weight[0, 0, 0, 0] = value
+    path = tmp_path / "broken.safetensors"
+    checkpoint.write(path, TINY, pair.down, pair.up)
+    with pytest.raises(WeightsError, match=r"tensor 'head.0.weight' holds values that are not finite"):
+        checkpoint.read(path, checkpoint.describe(path))

@@ -36,5 +36,6 @@ class Result:
     input_size: tuple[int, int] | None = None  # width, height
     output_size: tuple[int, int] | None = None
     input_bytes: int | None = None
+    input_changed: int | None = None  # nanoseconds: the source's time of change when it was read
     output_bytes: int | None = None
     seconds: float = 0.0

@@ -91,11 +91,8 @@ class Journal:
         if result.target is not None:
             record["target"] = self._name(result.target)
         if result.status == "done":
-            try:
-                size, changed = _state(result.source)
-            except OSError:  # it has gone since: nothing will be like it
-                size, changed = -1, -1
-            record |= {"size": size, "changed": changed, "settings": self.settings, "model": result.model}
+            record |= {"size": result.input_bytes, "changed": result.input_changed}
+            record |= {"settings": self.settings, "model": result.model}
             record |= {"bytes": result.output_bytes, "seconds": round(result.seconds, 3)}
         else:
             record["reason"] = result.reason

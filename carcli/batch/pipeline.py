@@ -20,7 +20,7 @@ from carcli.batch.pace import Pace
 from carcli.batch.streams import Streams
 from carcli.batch.window import Window
 from carcli.batch.work import Worker
-from carcli.errors import ImageError, UsageError, WeightsError
+from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
 from carcli.images import codec
 from carcli.rescale.turn import Cancel
 from carcli.runtime.files import write_whole
@@ -129,14 +129,22 @@ class Pipeline:
             result = _failed(source, target, f"{error.filename or target}: {error.strerror or error}", began)
         except MemoryError:
             result = _failed(source, target, "not enough memory for it", began)
+        except Abandoned:
+            raise
         except RuntimeError as error:  # torch's: a device's memory, above all
             result = _failed(source, target, " ".join(str(error).split())[:200], began)
+        except Exception as error:  # whatever a decoder, a network or an encoder raises is this image's failure alone
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            result = _failed(source, target, f"{what}; an error of carcli's: please report it, with the file", began)
         self._told(result)
         return result
 
     def _processed(self, source: Path, target: Path, streams: Streams, began: float) -> Result:
+        status = source.stat()
         with streams.wanted():
             picture = self.pace.timed("decode", lambda: codec.read(source))
+            if (now := source.stat()).st_mtime_ns != status.st_mtime_ns or now.st_size != status.st_size:
+                raise ImageError("changed while it was read; run the same command again")
             output = streams.compute(picture, self._stopped)
         size, notes = picture.size, picture.notes
         del picture
@@ -154,7 +162,8 @@ class Pipeline:
             model=output.model,
             input_size=size,
             output_size=output.picture.size,
-            input_bytes=source.stat().st_size,
+            input_bytes=status.st_size,
+            input_changed=status.st_mtime_ns,
             output_bytes=target.stat().st_size,
             seconds=time.monotonic() - began,
         )

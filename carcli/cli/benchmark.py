@@ -15,6 +15,7 @@ from carcli.bench import benchmark, files, table
 from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import WIDEST_BORDER, Measured, Shown
 from carcli.bench.datasets import find
+from carcli.cli.bars import progress_bar
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
 from carcli.cli.common import CANNOT_RUN, allow_large_images, emit, note_precision, say_error
 from carcli.cli.downloads import download_bar
@@ -115,8 +116,7 @@ def run(flags: BenchFlags) -> None:
         with _unwritable_is_said(flags):
             benchmark.run(plan, [*observers, JsonLines()])
         return
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=flags.quiet or not console.is_terminal) as bar:
+    with progress_bar(wanted=not flags.quiet) as bar:
         terminal = Terminal(bar, plan.images, flags)
         with _unwritable_is_said(flags):
             rows = benchmark.run(plan, [*observers, terminal])

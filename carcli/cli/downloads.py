@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from carcli.cli.bars import progress_bar
 
 
 def _show(bar: Progress, task: TaskID, have: int, total: int) -> None:
@@ -20,7 +21,6 @@ def download_bar(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], N
 
     Gives what is told a file's name, and returns what is told of its bytes: so many so far, so many in all.
     """
-    console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+    with progress_bar(*columns, wanted=not quiet) as bar:
         yield lambda name: partial(_show, bar, bar.add_task(name, total=None))

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from carcli.batch import Observer, Result
+from carcli.cli.bars import progress_bar
 from carcli.cli.common import emit, say_error
 
 REASONS = 20  # the most frequent ones that a summary names
@@ -58,7 +58,6 @@ class Report(Observer):
     def __init__(self, verb: str, *, bar: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
         self.verb, self.tally = verb, Tally()
         self._enough = enough
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,7 +67,7 @@ class Report(Observer):
             TimeRemainingColumn(),
             TextColumn("{task.fields[speed]}"),
         ]
-        self._bar = Progress(*columns, console=console, disable=not (bar and console.is_terminal), transient=True)
+        self._bar = progress_bar(*columns, wanted=bar)
         self._row = self._bar.add_task(verb, total=None, speed="")
 
     def begin(self, total: int | None) -> Report:

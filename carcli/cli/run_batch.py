@@ -42,7 +42,7 @@ def _options(flags: BatchFlags) -> Options:
 def _report(flags: BatchFlags, verb: str, interrupt: Interrupt | None) -> Report:
     enough = interrupt or (lambda: False)
     if flags.as_json:
-        return JsonLines(verb, bar=not flags.quiet, enough=enough)
+        return JsonLines(verb, bar=False, enough=enough)
     return Report(verb, bar=False, enough=enough) if flags.quiet else Terminal(verb, enough=enough)
 
 

@@ -8,10 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from carcli.cli.bars import progress_bar
 from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say_error
 from carcli.runtime import memory
 from carcli.runtime.device import pick_device
@@ -57,11 +56,10 @@ def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bo
     allow_large_images()
     memory.keep_freed()
     run = replace(run, device=str(pick_device(run.device)))
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = [TextColumn(recipe.name), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn()]
     interrupt = Interrupt()
     try:
-        with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        with progress_bar(*columns, wanted=not (quiet or as_json)) as bar:
             task = bar.add_task("decoding", total=1.0)
 
             def observe(progress: Progress) -> None:

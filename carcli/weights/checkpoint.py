@@ -99,7 +99,10 @@ def describe(path: Path) -> Description:
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Give a network its weights. Raises ``WeightsError`` that names the first tensor that is missing, foreign or misshapen."""
+    """Give a network its weights.
+
+    Raises ``WeightsError`` that names the first tensor that is missing, foreign, misshapen or not finite.
+    """
     own = net.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing:
@@ -113,6 +116,8 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
             )
         if not tensor.is_floating_point():
             raise WeightsError(f"{source}: tensor {name!r} is {tensor.dtype}, not floating point")
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{source}: tensor {name!r} holds values that are not finite; its training run broke")
         own[name] = tensor.float()
     net.load_state_dict(own)
 

@@ -137,9 +137,11 @@ def test_a_run_learns_and_its_checkpoint_is_ready_for_use(tmp_path):
     assert records[-1]["step"] == 60
 
 
-def test_a_cut_run_resumed_equals_the_uncut_run(folder, tmp_path):
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_a_cut_run_resumed_equals_the_uncut_run(folder, tmp_path, kind):
+    made = recipe.change(tiny(), optimiser={"kind": kind})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(tiny(), [folder], Run(whole, 1, steps=6))
+    train(made, [folder], Run(whole, 1, steps=6))
     stop = RuntimeError("power cut")
     count = 0
 
@@ -150,9 +152,9 @@ def test_a_cut_run_resumed_equals_the_uncut_run(folder, tmp_path):
             raise stop
 
     with pytest.raises(RuntimeError, match="power cut"):
-        train(tiny(), [folder], Run(cut, 1, steps=6, validations=6), after_two)
+        train(made, [folder], Run(cut, 1, steps=6, validations=6), after_two)
     assert state(cut)["counters"]["step"] == 2
-    train(tiny(), [folder], Run(cut, 1, steps=6, resume=True))
+    train(made, [folder], Run(cut, 1, steps=6, resume=True))
     a, b = state(whole), state(cut)
     assert a["counters"]["step"] == b["counters"]["step"] == 6
     assert equal(a["model"], b["model"])

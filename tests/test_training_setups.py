@@ -93,9 +93,10 @@ def test_bicubic_at_both_ends_leaves_nothing_to_train(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_two_processes_train_as_one(tmp_path, kind):
     """``torchrun`` with two CPU processes gives one process's weights, up to rounding."""
-    (tmp_path / "car.toml").write_text(CAR)
+    (tmp_path / "car.toml").write_text(CAR + f'[optimiser]\nkind = "{kind}"\n')
     arguments = ["-m", "carcli", "train", str(tmp_path / "car.toml"), str(PHOTOS), "--device", "cpu", "--steps", "4"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])):

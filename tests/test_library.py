@@ -62,7 +62,7 @@ def test_a_thumbnail_saved_by_pillow_is_restored_by_the_model_that_made_it(tmp_p
     with Image.open(tmp_path / "back.png") as image:
         back = np.asarray(image)
     assert back.shape == crop.shape
-    by_another = carcli.load("edsr", scale=4, device="cpu").up(tad.down(crop), size=(71, 61))
+    by_another = carcli.load("edsr-base-x4", device="cpu").up(tad.down(crop), size=(71, 61))
     assert metrics.psnr_y(crop, back, 4) > metrics.psnr_y(crop, by_another, 4) + 1
 
 

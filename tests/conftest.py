@@ -13,9 +13,13 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # the GPU kernels then run, slowly, on the CPU
+from hypothesis import settings
 from PIL import Image
 
 PHOTOS = Path(__file__).parent / "photos"
+
+settings.register_profile("carcli", database=None)  # a checkout may be read-only
+settings.load_profile("carcli")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and so would all that tests start
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from carcli.batch.history import Recorded
 from carcli.batch.job import Job, Result
+from carcli.runtime.files import state
 
 NAME = ".carcli-journal.jsonl"
 
@@ -29,11 +30,6 @@ class _Origin:
     source: str
     size: int
     changed: int  # nanoseconds
-
-
-def _state(source: Path) -> tuple[int, int]:
-    status = source.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 class Journal:
@@ -76,7 +72,7 @@ class Journal:
         if origin.settings != self.settings:
             return "settings"
         try:
-            same = (origin.source, origin.size, origin.changed) == (str(job.source.absolute()), *_state(job.source))
+            same = (origin.source, origin.size, origin.changed) == (str(job.source.absolute()), *state(job.source))
         except OSError:
             return "unknown"
         return "same" if same else "source"

@@ -23,7 +23,7 @@ from carcli.batch.work import Worker
 from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
 from carcli.images import codec
 from carcli.rescale.turn import Cancel
-from carcli.runtime.files import write_whole
+from carcli.runtime.files import state, write_whole
 
 HELD = 12  # bytes of memory a pixel of the larger of an image and its result
 
@@ -140,10 +140,10 @@ class Pipeline:
         return result
 
     def _processed(self, source: Path, target: Path, streams: Streams, began: float) -> Result:
-        status = source.stat()
+        before = input_bytes, input_changed = state(source)
         with streams.wanted():
             picture = self.pace.timed("decode", lambda: codec.read(source))
-            if (now := source.stat()).st_mtime_ns != status.st_mtime_ns or now.st_size != status.st_size:
+            if state(source) != before:
                 raise ImageError("changed while it was read; run the same command again")
             output = streams.compute(picture, self._stopped)
         size, notes = picture.size, picture.notes
@@ -162,8 +162,8 @@ class Pipeline:
             model=output.model,
             input_size=size,
             output_size=output.picture.size,
-            input_bytes=status.st_size,
-            input_changed=status.st_mtime_ns,
+            input_bytes=input_bytes,
+            input_changed=input_changed,
             output_bytes=target.stat().st_size,
             seconds=time.monotonic() - began,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from carcli.batch.job import Idle, Job
+from carcli.runtime.files import state
 
 POLL = 1.0  # seconds between looks at watched folders
 QUIET_FOR = 2.0  # seconds since a file's last change before it is taken to be complete
@@ -21,14 +22,14 @@ def appearing(look: Callable[[], Sequence[Job]], stop: Callable[[], bool]) -> It
     while not stop():
         for job in look():
             try:
-                status = job.source.stat()
+                now = state(job.source)
             except OSError:
                 continue
-            state = status.st_size, status.st_mtime_ns
-            complete = time.time() - status.st_mtime >= QUIET_FOR
-            if job.target is None or tried.get(job.source) == state or not complete:
+            _, changed = now
+            complete = time.time() - changed / 1e9 >= QUIET_FOR
+            if job.target is None or tried.get(job.source) == now or not complete:
                 continue
-            tried[job.source] = state
+            tried[job.source] = now
             if not job.target.exists():
                 yield job
         time.sleep(POLL)

@@ -62,3 +62,12 @@ def _alive(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def state(path: Path) -> tuple[int, int]:
+    """A file's bytes and the time of its last change in nanoseconds: as long as both stay, it is taken to be the same.
+
+    Raises ``OSError``.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

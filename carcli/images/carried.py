@@ -1,4 +1,4 @@
-"""A Pillow image that is saved with all that Pillow would leave behind: tag, colour profile, EXIF."""
+"""A Pillow image that is saved with all that Pillow would leave behind: tag, profile, EXIF, XMP, IPTC, resolution."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from carcli.images import codec, policy
+from carcli.images import codec, png, policy
 from carcli.images import tag as tags
+from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
 
-TAKE_EXIF = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "MPO")  # formats whose writers in Pillow take exif and icc_profile
+COLOUR = "carcli-colour"  # a key of info
+TAKEN = {  # what Pillow's writers take as a parameter, by its name in info, and those that do
+    "icc_profile": ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "MPO"),
+    "exif": ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "MPO"),
+    "xmp": ("JPEG", "WEBP", "AVIF"),
+    "dpi": ("PNG", "JPEG", "TIFF"),
+}
 StrOrBytesPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class CarcliImage(Image.Image):
-    """An ordinary Pillow image (L, LA, RGB or RGBA), but that ``save`` keeps tag, profile and EXIF.
+    """An ordinary Pillow image (L, LA, RGB or RGBA), but that ``save`` keeps the tag and what a picture carries along.
 
-    They stand in ``info`` under ``carcli``, ``icc_profile`` and ``exif``. Copies and pickles are
+    They stand in ``info`` under ``carcli``, ``icc_profile``, ``exif``, ``xmp`` and ``dpi``. Copies and pickles are
     such images too. What Pillow makes of one by cropping, resizing or filtering is an image of
     its own, and is saved as one: without the tag, which says how *these* pixels were made.
     Saving as anything but PNG loses the tag, with a warning.
@@ -32,12 +38,14 @@ class CarcliImage(Image.Image):
     def of(cls, picture: Picture) -> CarcliImage:
         """A picture as a Pillow image, with whatever travels with it."""
         image = cls._from(codec.image_of(picture))
+        carried = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
+        image.info |= {name: value for name, value in carried.items() if value}
         if picture.tag is not None:
             image.info[tags.KEY] = picture.tag.to_json()
-        if picture.icc:
-            image.info["icc_profile"] = picture.icc
-        if picture.exif:
-            image.info["exif"] = picture.exif
+        if picture.iptc:
+            image.info[png.IPTC] = digits_of("iptc", picture.iptc)
+        if picture.colour:
+            image.info[COLOUR] = picture.colour
         return image
 
     @classmethod
@@ -62,13 +70,14 @@ class CarcliImage(Image.Image):
         (221, 161)
         """
         kind = _format_name(fp, format)
-        carried = {"icc_profile": self.info.get("icc_profile"), "exif": self.info.get("exif")}
-        if kind in TAKE_EXIF:
-            params = {name: value for name, value in carried.items() if value} | params
-        if tags.KEY in self.info:
-            text = self._tag_text(kind)
-            if text is not None:
-                params["pnginfo"] = _with_text(params.get("pnginfo"), text)
+        carried = {name: self.info[name] for name, kinds in TAKEN.items() if kind in kinds and self.info.get(name)}
+        params = carried | params
+        text = self._tag_text(kind) if tags.KEY in self.info else None
+        if kind == "PNG":
+            chunks = codec.png_text(text, self.info.get("xmp"), self.info.get(png.IPTC), self.info.get(COLOUR, ()))
+            if params.get("pnginfo") is not None:  # what a user wants in it goes before
+                chunks.chunks = [*params["pnginfo"].chunks, *chunks.chunks]
+            params["pnginfo"] = chunks
         super().save(fp, format, **params)
 
     def _tag_text(self, kind: str) -> str | None:
@@ -91,14 +100,6 @@ def _format_name(fp: StrOrBytesPath | IO[bytes], name: str | None) -> str:
     return Image.registered_extensions().get(suffix, "").upper()
 
 
-def _with_text(info: PngInfo | None, text: str) -> PngInfo:
-    """The chunks that a user wants in a PNG, and the tag."""
-    chunks = codec.png_text(text)
-    if info is not None:
-        chunks.chunks = [*info.chunks, *chunks.chunks]
-    return chunks
-
-
 def from_pillow(image: Image.Image) -> Picture:
     """The picture of a Pillow image of any mode, by the image policy, as if read from a file.
 
@@ -108,15 +109,16 @@ def from_pillow(image: Image.Image) -> Picture:
     def reopen() -> Image.Image | None:
         """The file of an image that is not decoded yet."""
         name, file = getattr(image, "filename", ""), getattr(image, "fp", None)
+        formats = None if image.format is None else [image.format]
         if name and Path(os.fsdecode(name)).is_file():
-            return Image.open(name)
+            return Image.open(name, formats=formats)
         if file is None or not file.seekable():
             return None
         position = file.tell()
         file.seek(0)
         data = file.read()
         file.seek(position)
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=formats)
 
     with policy.one_line():
         return policy.apply(image, reopen)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -13,18 +15,37 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from carcli.errors import ImageError
-from carcli.images import policy
+from carcli.images import formats, png, policy, profile
 from carcli.images import tag as tags
 from carcli.images.formats import written
+from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 from carcli.runtime.files import write_whole
+from carcli.runtime.regular import open_regular
 
+CICP = b"cICP"  # a chunk that Pillow does not write
 Source = bytes | Path  # an image file, or what is in one
 
 
-def _opened(source: Source) -> IO[bytes] | Path:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
+def _opened(source: Source) -> IO[bytes]:
+    return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+
+
+def _image(file: IO[bytes]) -> tuple[Image.Image, png.Chunks | None]:
+    """What Pillow makes of a file, not decoded yet; of a PNG also what its chunks say."""
+    head = file.read(len(png.SIGNATURE))
+    file.seek(0)
+    if head != png.SIGNATURE:
+        return Image.open(file, formats=formats.opened()), None
+    chunks, rest = png.take_apart(file)
+    image = Image.open(rest, formats=("PNG",))
+    image.info |= chunks.texts
+    if chunks.exif is not None:
+        image.info["exif"] = chunks.exif
+    if chunks.icc is not None:
+        image.info["icc_profile"] = chunks.icc
+    return image, chunks
 
 
 def decode(source: Source) -> Picture:
@@ -32,11 +53,15 @@ def decode(source: Source) -> Picture:
 
     Raises ``ImageError`` with one line of reason for whatever cannot be used.
     """
-    with policy.one_line():
+    with policy.one_line(), ExitStack() as files:
+
+        def opened() -> tuple[Image.Image, png.Chunks | None]:
+            return _image(files.enter_context(_opened(source)))
+
         if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
             raise ImageError("the file is empty")
-        with Image.open(_opened(source)) as image:
-            return policy.apply(image, lambda: Image.open(_opened(source)))
+        image, chunks = opened()
+        return policy.apply(image, lambda: opened()[0], chunks)
 
 
 def read(path: Path) -> Picture:
@@ -61,8 +86,9 @@ class Header:
 def peek(path: Path) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
-        with Image.open(path) as image:
-            return Header(*image.size, *policy.tag_of(image))
+        with open_regular(path) as file:
+            image, chunks = _image(file)
+            return Header(*image.size, *policy.tag_of(image, chunks))
     except Exception:  # whatever is wrong with it, decoding it will say
         return None
 
@@ -80,27 +106,41 @@ def image_of(picture: Picture) -> Image.Image:
     return image
 
 
-def png_text(tag: str) -> PngInfo:
-    """The chunk that holds a tag, which is given as JSON."""
+def png_text(tag: str | None, xmp: bytes | None, iptc: str | None, colour: Iterable[tuple[bytes, bytes]]) -> PngInfo:
+    """The chunks that Pillow is to write beside profile, EXIF and resolution; ``tag`` is JSON, ``iptc`` hexadecimal."""
     info = PngInfo()
-    info.add_itxt(tags.KEY, tag, zip=True)
+    for kind, content in colour:
+        info.add(kind, content)
+    if tag is not None:
+        info.add_itxt(tags.KEY, tag, zip=True)
+    if xmp:
+        info.add_itxt(png.XMP, xmp.decode())
+    if iptc:
+        info.add_text(png.IPTC, iptc, zip=True)
     return info
 
 
 def encode(picture: Picture, file: IO[bytes], compression: int = 6) -> None:
-    """Write a picture as PNG with its alpha, profile, EXIF and tag.
+    """Write a picture as PNG with its alpha, tag, and all that is carried along.
 
-    ``compression`` is zlib's level, 0 to 9.
+    A profile that is none for its channels is left out. ``compression`` is zlib's level, 0 to 9.
     """
-    image = image_of(picture)
-    options: dict[str, Any] = {"compress_level": compression}
-    if picture.tag is not None:
-        options["pnginfo"] = png_text(picture.tag.to_json())
-    if picture.icc:
+    tag = None if picture.tag is None else picture.tag.to_json()
+    iptc = digits_of("iptc", picture.iptc) if picture.iptc else None
+    options: dict[str, Any] = {"compress_level": compression, "pnginfo": png_text(tag, picture.xmp, iptc, picture.colour)}
+    if picture.icc and profile.fits(picture.icc, picture.pixels.shape[2]):
         options["icc_profile"] = picture.icc
     if picture.exif:
         options["exif"] = picture.exif
-    image.save(file, "PNG", **options)
+    if picture.dpi:
+        options["dpi"] = picture.dpi
+    image, coding = image_of(picture), dict(picture.colour).get(CICP)
+    if coding is None:
+        image.save(file, "PNG", **options)
+    else:
+        whole = io.BytesIO()
+        image.save(whole, "PNG", **options)
+        file.write(png.insert(whole.getvalue(), CICP, coding))
 
 
 def to_bytes(picture: Picture) -> bytes:

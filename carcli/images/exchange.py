@@ -32,6 +32,7 @@ from PIL import Image
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec, policy
 from carcli.images.carried import CarcliImage, from_pillow
+from carcli.images.depth import to_8_bit
 from carcli.images.picture import Picture, Pixels
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _levels(values: NDArray[Any]) -> tuple[Pixels, tuple[str, ...]]:
     if values.dtype == np.uint8:
         return values, ()
     if values.dtype == np.uint16:
-        return policy.to_8_bit(values), (policy.SIXTEEN_BIT,)
+        return to_8_bit(values), (policy.SIXTEEN_BIT,)
     if values.dtype.kind != "f":
         raise ImageError(f"expected a uint8 array, or floats in [0, 1], not {values.dtype}")
     rounded = np.rint(values.astype(np.float32) * np.float32(255))

@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
 
 from carcli.errors import UsageError
 
 MAX_PIXELS = 512_000_000  # more is taken for an attack, or for not a photograph
+PLAIN = {  # suffixes of what Pillow reads by itself, by its name for the format
+    "PNG": (".png",), "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "MPO": (".mpo",), "WEBP": (".webp",), "AVIF": (".avif",),
+    "BMP": (".bmp",), "DIB": (".dib",), "TIFF": (".tif", ".tiff"), "GIF": (".gif",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k"), "TGA": (".tga",), "QOI": (".qoi",),
+}  # fmt: skip
+
+
+class Extra(NamedTuple):
+    """Formats that a plug-in reads, which an extra of the package installs."""
+
+    name: str  # of the extra
+    module: str
+    formats: tuple[str, ...]  # Pillow's names
+    suffixes: tuple[str, ...]
+
+    @property
+    def here(self) -> bool:
+        return find_spec(self.module) is not None
+
+    def register(self) -> None:
+        """Let Pillow know of it."""
+        plugin = import_module(self.module)
+        if self.name == "heic":
+            plugin.register_heif_opener()
+
+
+EXTRAS = (
+    Extra("heic", "pillow_heif", ("HEIF",), (".heic", ".heif", ".hif")),
+    Extra("jxl", "pillow_jxl", ("JXL",), (".jxl",)),
+)
+RAW = frozenset({  # what a sensor saw, which has to be developed before it is a picture
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw", ".nef", ".nrw", ".orf", ".pef",
+    ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+OTHER = frozenset({".psd", ".psb", ".xcf", ".exr", ".hdr", ".svg", ".ai", ".eps", ".ico", ".cur", ".icns", ".dds", ".jxr"})
 # what is taken for an image in a folder; files named one by one may have any suffix
 SUFFIXES = frozenset({
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff",
-    ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".qoi",
+    *chain.from_iterable(PLAIN.values()), *chain.from_iterable(extra.suffixes for extra in EXTRAS if extra.here)
 })  # fmt: skip
 WRITTEN = {".png": "PNG"}  # suffix → Pillow's name, of formats that keep every level and the tag
 
@@ -22,3 +63,23 @@ def written(path: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() not in WRITTEN:
         raise UsageError(f"{path}: carcli writes PNG, because it is lossless; name a .png file")
     return path
+
+
+@lru_cache(maxsize=1)
+def opened() -> tuple[str, ...]:
+    """Pillow's names of the formats that are opened, whatever a file is called: some of its others run programs."""
+    Image.init()
+    for extra in EXTRAS:
+        if extra.here:
+            extra.register()
+    return tuple(name for name in (*PLAIN, *chain.from_iterable(extra.formats for extra in EXTRAS)) if name in Image.OPEN)
+
+
+def advice(suffix: str) -> str | None:
+    """How to go on with files of a kind of image that is not read here; None for one that is, and for what is no image."""
+    for extra in EXTRAS:
+        if suffix in extra.suffixes and not extra.here:
+            return f"pip install 'carcli[{extra.name}]'"
+    if suffix in RAW:
+        return "develop them to TIFF or JPEG first"
+    return "convert them to PNG first" if suffix in OTHER else None

@@ -20,8 +20,9 @@ class Picture:
     """An image as carcli works on it.
 
     ``pixels``: (H, W, 3) RGB or (H, W, 1) grey, uint8. ``alpha``: (H, W, 1) uint8 or None.
-    ``icc`` and ``exif``: raw bytes that are carried along. ``tag``: what ``down`` noted.
-    ``tag_error``: why a tag that is there cannot be used. ``notes``: what a user should know.
+    ``icc``, ``exif``, ``xmp`` (UTF-8) and ``iptc``: raw bytes that are carried along. ``tag``: what ``down`` noted.
+    ``tag_error``: why a tag that is there cannot be used. ``notes``: what a user should know. ``dpi``: horizontal
+    and vertical. ``colour``: PNG chunks, kind and content, that say what levels mean (cICP, cHRM, gAMA, sRGB).
     """
 
     pixels: Pixels
@@ -31,6 +32,10 @@ class Picture:
     tag: Tag | None = None
     tag_error: str | None = None
     notes: tuple[str, ...] = field(default=())
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    colour: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,46 +1,36 @@
 """The image policy: from a Pillow image of any mode to 8-bit pixels.
 
-Models see 8-bit RGB. EXIF orientation is applied; ICC profile and the rest of EXIF travel
-along; alpha is a plane of its own; grey stays grey; palettes become RGB(A); CMYK goes through
-its profile to sRGB; 16 bits are rounded to 8 with a warning; several frames, truncated or
-absurdly large images are errors for that image alone.
+Models see 8-bit RGB. EXIF orientation is applied; what else a file says travels along; alpha is a plane of its own;
+grey stays grey; palettes become RGB(A); CMYK goes through its profile to sRGB; more bits are rounded to 8 with a
+warning; several frames, truncated or absurdly large images are errors for that image alone.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from carcli.errors import ImageError
+from carcli.images import alpha as transparency
+from carcli.images import depth, metadata, png
 from carcli.images import tag as tags
+from carcli.images.depth import Levels, Reopen, to_8_bit
 from carcli.images.formats import MAX_PIXELS
+from carcli.images.metadata import DAMAGED_EXIF, Metadata
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag
 
 BAND = 1 << 26  # bytes that are turned into an array at once
 SIXTEEN_BIT = "16 bits a channel were rounded to 8"
-DAMAGED_EXIF = "its EXIF data is damaged and was left out"
-
-Reopen = Callable[[], Image.Image | None]  # the same file once more, not yet decoded; None where there is none
-
-
-def to_8_bit(values: NDArray[Any]) -> Pixels:
-    """16-bit levels to the nearest 8-bit ones: 0 → 0, 65535 → 255."""
-    wide = values.astype(np.uint32)
-    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _sixteen_bit_grey(image: Image.Image) -> Pixels:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError("its grey values are outside 16 bits; convert it to 8 or 16 bits first")
-    return to_8_bit(values)
+DEEPER = "{} bits a channel were reduced to 8"  # by a decoder, which rounds
+# EXIF orientation → quarter turns to the left, and whether it is mirrored left to right first
+TURNED = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
+STEPS = {"L;2": 85, "L;4": 17}  # between 8-bit levels, by how a PNG of 2 or 4 bits is read
 
 
 def pixels_of(image: Image.Image) -> Pixels:
@@ -64,32 +54,6 @@ def _as_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)  # convert copies even where there is nothing to do
 
 
-def _sixteen_bit_colour(image: Image.Image, reopen: Reopen) -> Image.Image | None:
-    """A 16-bit RGB(A) file rounded, not truncated, to 8 bits; None for any other image.
-
-    Pillow decodes one byte of each 16-bit sample, which one depends on the byte order it is
-    told; told both, it gives both. An image that Pillow has decoded already has lost the other.
-    """
-    tile = getattr(image, "tile", None)
-    if not tile or image.mode not in ("RGB", "RGBA"):
-        return None
-    arguments = tile[0].args
-    raw = arguments if isinstance(arguments, str) else arguments[0] if arguments else ""
-    swapped = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}
-    other = swapped.get(str(raw))
-    low: Any = None if other is None else reopen()
-    if low is None:
-        return None
-    low.tile = [
-        t._replace(args=other if isinstance(t.args, str) else (other, *(t.args or ())[1:])) for t in low.tile
-    ]  # fmt: skip
-    wide = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
-    rounded = Image.fromarray(to_8_bit(wide))
-    rounded.info = image.info
-    rounded.getexif().update(image.getexif())
-    return rounded
-
-
 def _from_cmyk(image: Image.Image) -> Image.Image:
     """CMYK through its own profile to sRGB, or by the plain formula where it has none that works."""
     profile = image.info.get("icc_profile")
@@ -105,40 +69,62 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _exif(image: Image.Image) -> bytes | None:
-    """EXIF without orientation, which has been applied, and without an embedded thumbnail."""
-    exif = image.getexif()
-    orientation = exif.pop(ExifTags.Base.Orientation, None)
-    try:
-        if not len(exif) and not exif.get_ifd(ExifTags.IFD.Exif) and not exif.get_ifd(ExifTags.IFD.GPSInfo):
-            return None
-        return exif.tobytes()
-    finally:
-        if orientation is not None:  # the image may be somebody's who goes on using it
-            exif[ExifTags.Base.Orientation] = orientation
-
-
-def _planes(image: Image.Image) -> tuple[Pixels, Pixels | None]:
-    """Pixels (H, W, 1 or 3) and alpha (H, W, 1) of an image in any 8-bit mode."""
+def _planes(image: Image.Image, step: int = 1) -> tuple[Pixels, Pixels | None]:
+    """Pixels (H, W, 1 or 3) and alpha (H, W, 1) of an image in any 8-bit mode; ``step`` is what its grey levels are apart."""
     mode = image.mode
+    level = image.info.get("transparency")
     if mode in ("1", "L"):
-        return pixels_of(_as_mode(image, "L"))[..., None], None
-    transparent = "transparency" in image.info
+        grey = pixels_of(_as_mode(image, "L"))
+        if not isinstance(level, int):
+            return grey[..., None], None
+        level = 255 * bool(level) if mode == "1" else level * step
+        return grey[..., None], transparency.of_level(grey, level) if level < 256 else None
     if mode in ("LA", "La"):
         both = pixels_of(_as_mode(image, "LA"))
         return both[..., :1], both[..., 1:]
-    if mode in ("RGBA", "RGBa", "PA") or transparent:
+    if mode in ("RGBA", "RGBa", "PA") or level is not None:
         both = pixels_of(_as_mode(image, "RGBA"))
         return both[..., :3], both[..., 3:]
+    if mode == "CMYK":
+        return np.asarray(_from_cmyk(image)), None
     return pixels_of(_as_mode(image, "RGB")), None
+
+
+def _planes_of_levels(levels: Levels, image: Image.Image) -> tuple[Pixels, Pixels | None]:
+    """The same of 16-bit levels, which ``image`` was decoded to."""
+    level = image.info.get("transparency")
+    if image.mode == "CMYK":
+        rounded = Image.fromarray(to_8_bit(levels), "CMYK")
+        rounded.info = image.info
+        return _planes(rounded)
+    if levels.ndim == 2:
+        opaque = not (isinstance(level, int) and level < 1 << 16)
+        return to_8_bit(levels)[..., None], None if opaque else transparency.of_level(levels, level)
+    if levels.shape[2] == 3 and isinstance(level, tuple) and len(level) == 3:
+        return to_8_bit(levels), transparency.of_level(levels, level)
+    rounded = to_8_bit(levels)
+    colours = levels.shape[2] // 2 * 2 - 1  # 1 of 2, 3 of 4
+    return (rounded, None) if levels.shape[2] == 3 else (rounded[..., :colours], rounded[..., colours:])
+
+
+def _turned(plane: Pixels, orientation: int) -> Pixels:
+    """A plane (H, W, C) the right way up."""
+    if orientation not in TURNED:
+        return plane
+    quarters, mirrored = TURNED[orientation]
+    return np.ascontiguousarray(np.rot90(plane[:, ::-1] if mirrored else plane, quarters))
 
 
 def _is_sequence(image: Image.Image) -> bool:
     return getattr(image, "n_frames", 1) > 1 and image.format != "MPO"  # a camera's preview is no second frame
 
 
-def tag_of(image: Image.Image) -> tuple[Tag | None, str | None]:
+def tag_of(image: Image.Image, chunks: png.Chunks | None = None) -> tuple[Tag | None, str | None]:
     """What ``down`` noted in a PNG, or in an image that was made of one, or why that cannot be used."""
+    if chunks is not None and tags.KEY in chunks.damaged:
+        return None, f"its carcli tag is damaged; {tags.HOW}"
+    if chunks is not None and tags.KEY in chunks.too_large:
+        return None, f"its carcli tag is longer than {tags.MAX_LENGTH} characters; {tags.HOW}"
     text = image.info.get(tags.KEY) if image.format in ("PNG", None) else None
     if text is None:
         return None, None
@@ -179,8 +165,25 @@ def one_line() -> Iterator[None]:
         raise ImageError(f"cannot be decoded: {_reason(error)}") from error
 
 
-def apply(image: Image.Image, reopen: Reopen = lambda: None) -> Picture:
-    """The picture of a Pillow image, decoded or not. ``reopen`` is for files of 16-bit colour."""
+def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
+    """What EXIF or XMP says of how a decoded image is to be turned, and what to say where that cannot be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1)), ()
+    except Exception:  # Pillow's EXIF reader trusts what it reads; the pixels are good all the same
+        return 1, (DAMAGED_EXIF,)
+
+
+def _metadata(image: Image.Image, reopen: Reopen, chunks: png.Chunks | None) -> Metadata:
+    other = reopen() if image.format == "TIFF" else None
+    return metadata.of(image, getattr(other, "fp", None), chunks)
+
+
+def apply(image: Image.Image, reopen: Reopen = lambda: None, chunks: png.Chunks | None = None) -> Picture:
+    """The picture of a Pillow image, decoded or not.
+
+    ``reopen`` opens its file once more: of 16-bit colour both bytes are wanted, of a TIFF its EXIF. ``chunks`` are what a
+    PNG said beside what Pillow was shown of it.
+    """
     width, height = image.size
     if width * height == 0:
         raise ImageError(f"{width}x{height} holds no pixel")
@@ -188,32 +191,36 @@ def apply(image: Image.Image, reopen: Reopen = lambda: None) -> Picture:
         raise ImageError(f"{width}x{height} is more than {MAX_PIXELS // 1_000_000} megapixels; split it first")
     if _is_sequence(image):
         raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
-    notes: list[str] = []
-    rounded = _sixteen_bit_colour(image, reopen)  # before anything loads the image
+    if image.mode == "F":
+        raise ImageError("holds floating-point values; convert it to 8 or 16 bits first")
+    depth.refuse_garbled(image)
+    bits = depth.bits(image)
+    step = STEPS.get(depth.raw_mode(image), 1)
+    levels = depth.levels(image, reopen)  # before anything else loads the image
     image.load()
-    tag, tag_error = tag_of(image)  # once it is decoded: chunks may stand at the end
-    decoded = image
-    icc = image.info.get("icc_profile")
-    if rounded is not None:
-        notes.append(SIXTEEN_BIT)
-        decoded = rounded
-    exif = None
-    try:
-        if decoded.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # it copies in any case
-            decoded = ImageOps.exif_transpose(decoded)
-        exif = _exif(decoded)
-    except Exception:  # Pillow's EXIF reader trusts what it reads; the pixels are good all the same
-        notes.append(DAMAGED_EXIF)
-    alpha: Pixels | None = None
-    if decoded.mode.startswith("I") or decoded.mode == "F":
-        if decoded.mode == "F":
-            raise ImageError("holds floating-point values; convert it to 8 or 16 bits first")
-        pixels = _sixteen_bit_grey(decoded)[..., None]
-        notes.append(SIXTEEN_BIT)
-    elif decoded.mode == "CMYK":
-        pixels, icc = np.asarray(_from_cmyk(decoded)), None
-    else:
-        pixels, alpha = _planes(decoded)
-        if decoded.mode == "LAB":
-            icc = None
-    return Picture(pixels, alpha, icc, exif, tag, tag_error, tuple(notes))
+    tag, tag_error = tag_of(image, chunks)  # once it is decoded: chunks may stand at the end
+    pixels, alpha = _planes(image, step) if levels is None else _planes_of_levels(levels, image)
+    orientation, notes = _orientation(image)
+    said = _metadata(image, reopen, chunks)
+    if notes:
+        said = replace(said, exif=None)
+    if image.mode in ("CMYK", "LAB"):
+        said = replace(said, icc=None)  # they have been converted
+    said = said.fitting(pixels.shape[2])
+    if levels is not None:
+        notes = (SIXTEEN_BIT, *notes)
+    elif bits > 8:
+        notes = (DEEPER.format(bits), *notes)
+    return Picture(
+        _turned(pixels, orientation),
+        None if alpha is None else _turned(alpha, orientation),
+        icc=said.icc,
+        exif=said.exif,
+        tag=tag,
+        tag_error=tag_error,
+        notes=tuple(dict.fromkeys((*notes, *said.notes))),
+        xmp=said.xmp,
+        iptc=said.iptc,
+        dpi=said.dpi,
+        colour=said.colour,
+    )

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from carcli.errors import ImageError
+from carcli.images import profile
+from carcli.images.alpha import filled
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag
 from carcli.models.base import Network, Pair
@@ -46,16 +48,21 @@ class PictureRescaler:
         return self._run(self._up, lr, False, tile, turn)
 
     def down_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
-        """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default)."""
+        """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default).
+
+        Colours beneath transparency are replaced by those beside them first: they never show.
+        """
         width, height = picture.size
         alpha = picture.alpha
+        pixels = self._run(self._down, filled(picture.pixels, alpha), True, tile, turn)
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_down, alpha, True, tile, turn)
         tag = Tag(self.id, self.digest, self.scale, width, height, grey=self.to_grey and picture.pixels.shape[2] == 1)
         return replace(
             picture,
-            pixels=self._run(self._down, picture.pixels, True, tile, turn),
+            pixels=pixels,
             alpha=alpha,
+            icc=profile.fitting(picture.icc, pixels.shape[2]),
             tag=tag,
             tag_error=None,
             notes=(),
@@ -87,10 +94,12 @@ class PictureRescaler:
         if self.to_grey and picture.pixels.shape[2] != 1:
             raise ImageError(f"has three channels; {self.id} restores the colours of grey images")
         width, height = self.restored_size(picture)
-        pixels = self._run(self._up, picture.pixels, False, tile, turn)[:height, :width]
+        lr = filled(picture.pixels, picture.alpha, seen=1)  # somebody may have blackened what down had filled
+        pixels = self._run(self._up, lr, False, tile, turn)[:height, :width]
         if tag is not None and tag.grey:
             pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
         alpha = picture.alpha
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
-        return replace(picture, pixels=pixels, alpha=alpha, tag=None, tag_error=None, notes=())
+        icc = profile.fitting(picture.icc, pixels.shape[2])
+        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=())

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from carcli.errors import UsageError
+from carcli.images.alpha import filled
 from carcli.images.picture import Picture, Pixels
 from carcli.models.base import Network
 from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
@@ -321,7 +322,8 @@ def down_refined(
     """The refined LR picture of a picture, its tag saying so, and what refining brought."""
     plain = rescaler.down_picture(picture, tile, turn)
     assert plain.tag is not None
-    refined = refine(rescaler, picture.pixels, plain.pixels, settings, observe, turn)
+    hr = filled(picture.pixels, picture.alpha)  # what is hidden is not worth a gradient
+    refined = refine(rescaler, hr, plain.pixels, settings, observe, turn)
     gain = min(refined.gain, 99.0)
     tag = replace(plain.tag, refinement=f"{settings.method} {settings.iterations} {gain:+.2f} dB")
     return replace(plain, pixels=refined.lr, tag=tag), refined

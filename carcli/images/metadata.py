@@ -1,0 +1,147 @@
+"""What travels with the pixels of a file: profile, EXIF, XMP, IPTC, resolution, and what levels mean.
+
+All of it is carried as bytes. What would be wrong for the result stays behind, with a note where a user may miss it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
+
+from PIL import Image
+
+from carcli.images import exif, png, profile
+
+MAX_XMP = 1 << 16  # bytes; more is a history of edits, or thumbnails
+DAMAGED_EXIF = "its EXIF data is damaged and was left out"
+DAMAGED_PROFILE = "its colour profile is damaged and was left out"
+OTHER_PROFILE = "its colour profile is for another kind of image ({}) and was left out"
+LARGE_XMP = f"its XMP data is larger than {MAX_XMP >> 10} kB and was left out"
+LEFT_OUT = {"iCCP": DAMAGED_PROFILE, "eXIf": DAMAGED_EXIF, png.XMP: LARGE_XMP}  # by what a PNG calls it
+XMP, IPTC = 700, 33723  # entries of a TIFF file
+IPTC_RESOURCE = 0x0404  # of Photoshop's, in a JPEG
+THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", re.DOTALL)
+ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[1-8]")
+
+Dpi = tuple[float, float]  # horizontal and vertical
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels. ``colour`` are PNG chunks that say what levels mean."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: Dpi | None = None
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def fitting(self, channels: int) -> Metadata:
+        """Without a profile that is none for pixels of 1 or 3 channels."""
+        if self.icc is None or profile.fits(self.icc, channels):
+            return self
+        whole = profile.is_whole(self.icc)
+        note = OTHER_PROFILE.format(self.icc[16:20].decode("latin-1").strip()) if whole else DAMAGED_PROFILE
+        return replace(self, icc=None, notes=(*self.notes, note))
+
+
+@dataclass
+class _Raw:
+    """The same as a file or an image holds it, not yet looked at."""
+
+    icc: Any = None
+    exif: Any = None
+    xmp: Any = None
+    iptc: Any = None
+    dpi: Any = None
+    colour: Mapping[bytes, bytes] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def of(image: Image.Image, file: IO[bytes] | None = None, chunks: png.Chunks | None = None) -> Metadata:
+    """Of Pillow's image. ``file`` is what a TIFF was read from, out of which its EXIF is copied; ``chunks`` are a PNG's."""
+    info, chunks = image.info, chunks or png.Chunks()
+    raw = _Raw(icc=info.get("icc_profile"), exif=info.get("exif"), dpi=info.get("dpi"), colour=chunks.colour)
+    raw.xmp = info.get("xmp") or info.get(png.XMP)
+    raw.exif = raw.exif or _bytes_from_digits(info.get(png.EXIF) or info.get(png.APP1))
+    raw.iptc = _bytes_from_digits(info.get(png.IPTC))
+    resources = info.get("photoshop")
+    if isinstance(resources, Mapping):
+        raw.iptc = resources.get(IPTC_RESOURCE)
+    raw.notes = tuple(LEFT_OUT[name] for name in (*chunks.damaged, *chunks.too_large) if name in LEFT_OUT)
+    if image.format == "TIFF":
+        entries = getattr(image, "tag_v2", {})
+        raw.xmp, raw.iptc = raw.xmp or entries.get(XMP), entries.get(IPTC)
+        if file is not None:
+            try:
+                raw.exif = exif.of_tiff(file)
+            except exif.DamagedExif:
+                raw.exif, raw.notes = None, (DAMAGED_EXIF,)
+    return _checked(raw)
+
+
+def _checked(raw: _Raw) -> Metadata:
+    notes = list(raw.notes)
+    block: bytes | None = None
+    if isinstance(raw.exif, bytes) and raw.exif:
+        try:
+            block = exif.cleaned(raw.exif)
+        except exif.DamagedExif:
+            notes.append(DAMAGED_EXIF)
+    xmp = _plain_xmp(raw.xmp)
+    if xmp is not None and len(xmp) > MAX_XMP:
+        xmp = None
+        notes.append(LARGE_XMP)
+    return Metadata(
+        icc=raw.icc if isinstance(raw.icc, bytes) and raw.icc else None,
+        exif=block,
+        xmp=xmp,
+        iptc=raw.iptc if isinstance(raw.iptc, bytes) and raw.iptc else None,
+        dpi=_plain_dpi(raw.dpi),
+        colour=tuple((kind, raw.colour[kind]) for kind in png.COLOUR if kind in raw.colour),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _plain_xmp(xmp: object) -> bytes | None:
+    """Without thumbnails, and turned the right way, as the pixels are."""
+    if isinstance(xmp, str):
+        xmp = xmp.encode(errors="replace")
+    if not isinstance(xmp, bytes):
+        return None
+    plain = ORIENTATION.sub(rb"\g<1>1", THUMBNAILS.sub(b"", xmp.strip(b"\0 \r\n\t")))
+    try:
+        plain.decode()
+    except UnicodeDecodeError:  # a PNG holds it as UTF-8
+        return None
+    return plain or None
+
+
+def _plain_dpi(dpi: object) -> Dpi | None:
+    try:
+        x, y = (float(n) for n in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return (x, y) if 1 <= x <= 1e5 and 1 <= y <= 1e5 else None
+
+
+def _bytes_from_digits(text: object) -> bytes | None:
+    """What ImageMagick and ExifTool write as text: a name, a length, and the bytes as hexadecimal digits."""
+    if not isinstance(text, str):
+        return None
+    lines = text.strip("\n").split("\n")
+    try:
+        return bytes.fromhex("".join(lines[2:])) or None
+    except ValueError:
+        return None
+
+
+def digits_of(name: str, data: bytes) -> str:
+    """The other way round."""
+    digits = data.hex()
+    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+    return "\n".join(["", name, f"{len(data):8}", *lines, ""])

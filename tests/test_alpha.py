@@ -16,7 +16,16 @@ from carcli.images.alpha import OPAQUE, filled
 from carcli.images.codec import decode, to_bytes
 from carcli.images.picture import Picture
 
-PAIRS = [("bicubic", 4), ("lanczos", 3), ("edsr", 4), ("edsr", 2), ("edsr-base-x4", 4), ("tad", 2), ("tad", 4), ("tad-paper-x2", 2)]
+PAIRS = [
+    ("bicubic", 4),
+    ("lanczos", 3),
+    ("edsr", 4),
+    ("edsr", 2),
+    ("edsr-base-x4", 4),
+    ("tad", 2),
+    ("tad", 4),
+    ("tad-paper-x2", 2),
+]
 
 
 def logo(hidden: tuple[int, int, int]) -> Picture:

@@ -35,12 +35,14 @@ def _opened(source: Source) -> IO[bytes]:
 def _image(file: IO[bytes]) -> tuple[Image.Image, png.Chunks | None]:
     """What Pillow makes of a file, not decoded yet; of a PNG also what its chunks say."""
     head = file.read(len(png.SIGNATURE))
+    if not head:
+        raise ImageError("the file is empty")
     file.seek(0)
     if head != png.SIGNATURE:
         return Image.open(file, formats=formats.opened()), None
     chunks, rest = png.take_apart(file)
     image = Image.open(rest, formats=("PNG",))
-    image.info |= chunks.texts
+    image.info.update(chunks.texts)
     if chunks.exif is not None:
         image.info["exif"] = chunks.exif
     if chunks.icc is not None:
@@ -58,8 +60,6 @@ def decode(source: Source) -> Picture:
         def opened() -> tuple[Image.Image, png.Chunks | None]:
             return _image(files.enter_context(_opened(source)))
 
-        if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
-            raise ImageError("the file is empty")
         image, chunks = opened()
         return policy.apply(image, lambda: opened()[0], chunks)
 

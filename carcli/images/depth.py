@@ -112,15 +112,15 @@ def levels(image: Image.Image, reopen: Reopen) -> Levels | None:
     plain = "RGBA" if layout == "RGBa" else layout
     _tell(high, f"{plain};{order}")
     _tell(low, f"{plain};{OTHER_BYTE[order]}")
-    wide: Levels = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
+    wide: Levels = np.bitwise_or(np.asarray(high).astype(np.uint16) << 8, np.asarray(low))
     return _without_premultiplication(wide) if layout == "RGBa" else wide
 
 
-def _tell(image: Image.Image, raw_mode: str) -> None:
+def _tell(image: Any, layout: str) -> None:
+    """Let an image that is not decoded yet be decoded so."""
     image.tile = [
-        tile._replace(args=raw_mode if isinstance(tile.args, str) else (raw_mode, *(tile.args or ())[1:]))
-        for tile in image.tile
-    ]  # fmt: skip
+        tile._replace(args=layout if isinstance(tile.args, str) else (layout, *(tile.args or ())[1:])) for tile in image.tile
+    ]
 
 
 def _grey(image: Image.Image) -> Levels:
@@ -144,9 +144,9 @@ def _grey_with_alpha(image: Image.Image, reopen: Reopen) -> Levels | None:
     if other is None:
         return None
     _tell(other, "RGBA")
-    other._mode = "RGBA"  # before it decodes
-    wide = np.asarray(other).astype(np.uint16)
-    return wide[..., 0::2] << 8 | wide[..., 1::2]
+    wide: Levels = np.asarray(other).astype(np.uint16)
+    both: Levels = np.bitwise_or(wide[..., 0::2] << 8, wide[..., 1::2])
+    return both
 
 
 def _without_premultiplication(wide: Levels) -> Levels:

@@ -50,13 +50,13 @@ class _Block:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.length = file.seek(0, io.SEEK_END)
-        head = self.bytes(0, 8)
+        head = self.read(0, 8)
         if head[:4] not in (b"II*\0", b"MM\0*"):
             raise DamagedExif
         self.order = "<" if head[:2] == b"II" else ">"
         self.first = self.number(head[4:8])
 
-    def bytes(self, at: int, count: int) -> bytes:
+    def read(self, at: int, count: int) -> bytes:
         if at < 0 or count < 0 or at + count > self.length:
             raise DamagedExif
         self.file.seek(at)
@@ -67,10 +67,10 @@ class _Block:
 
     def entries(self, at: int) -> Iterator[_Entry]:
         """Those of the directory at an offset; of types that nobody knows, none."""
-        count = self.number(self.bytes(at, 2))
+        count = self.number(self.read(at, 2))
         if count > MOST_ENTRIES:
             raise DamagedExif
-        table = self.bytes(at + 2, 12 * count)
+        table = self.read(at + 2, 12 * count)
         for i in range(count):
             tag, kind, number = struct.unpack(f"{self.order}HHI", table[12 * i : 12 * i + 8])
             if kind not in SIZES:
@@ -83,11 +83,11 @@ class _Block:
 
     def following(self, at: int) -> tuple[int, int]:
         """Where the offset of the next directory stands, and that offset; 0 where there is none."""
-        place = at + 2 + 12 * self.number(self.bytes(at, 2))
-        return place, self.number(self.bytes(place, 4)) if place + 4 <= self.length else 0
+        place = at + 2 + 12 * self.number(self.read(at, 2))
+        return place, self.number(self.read(place, 4)) if place + 4 <= self.length else 0
 
     def value(self, entry: _Entry) -> bytes:
-        return self.bytes(entry.value, entry.size)
+        return self.read(entry.value, entry.size)
 
     def pointer(self, entry: _Entry) -> int:
         return self.number(self.value(entry)[: SIZES[entry.kind]])
@@ -96,7 +96,8 @@ class _Block:
 def cleaned(data: bytes) -> bytes | None:
     """A block as it is carried: orientation set to 1, which has been applied, and without a thumbnail.
 
-    Everything else stays byte by byte, and where it is, behind the prefix that a JPEG has. None where nothing is left to say. Raises ``DamagedExif``.
+    Everything else stays byte by byte, and where it is. Behind the prefix
+    that a JPEG has; None where nothing is left to say. Raises ``DamagedExif``.
     """
     data = data.removeprefix(PREFIX)
     block, out = _Block(io.BytesIO(data)), bytearray(data)
@@ -157,7 +158,7 @@ def of_tiff(file: IO[bytes]) -> bytes | None:
     entries = [entry for entry in block.entries(block.first) if entry.tag in DESCRIPTIVE]
     if all(entry.tag == ORIENTATION for entry in entries):
         return None
-    out = bytearray(block.bytes(0, 4) + struct.pack(f"{block.order}I", 8))
+    out = bytearray(block.read(0, 4) + struct.pack(f"{block.order}I", 8))
     _copy(block, entries, out, depth=2)
     return cleaned(bytes(out))
 

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import IO
+from typing import IO, Any
 
 from carcli.images import tag
 
@@ -61,7 +61,7 @@ class Spliced(io.RawIOBase):
         self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._ends[-1]}[whence])
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] - of whatever buffer
+    def readinto(self, buffer: Any) -> int:
         piece = bisect_right(self._ends, self._at)
         if piece == len(self._pieces):
             return 0

@@ -92,19 +92,19 @@ def _planes(image: Image.Image, step: int = 1) -> tuple[Pixels, Pixels | None]:
 
 def _planes_of_levels(levels: Levels, image: Image.Image) -> tuple[Pixels, Pixels | None]:
     """The same of 16-bit levels, which ``image`` was decoded to."""
+    rounded = to_8_bit(levels)
     level = image.info.get("transparency")
     if image.mode == "CMYK":
-        rounded = Image.fromarray(to_8_bit(levels), "CMYK")
-        rounded.info = image.info
-        return _planes(rounded)
+        inks = Image.fromarray(rounded, "CMYK")
+        inks.info = image.info
+        return _planes(inks)
     if levels.ndim == 2:
-        opaque = not (isinstance(level, int) and level < 1 << 16)
-        return to_8_bit(levels)[..., None], None if opaque else transparency.of_level(levels, level)
-    if levels.shape[2] == 3 and isinstance(level, tuple) and len(level) == 3:
-        return to_8_bit(levels), transparency.of_level(levels, level)
-    rounded = to_8_bit(levels)
-    colours = levels.shape[2] // 2 * 2 - 1  # 1 of 2, 3 of 4
-    return (rounded, None) if levels.shape[2] == 3 else (rounded[..., :colours], rounded[..., colours:])
+        transparent = isinstance(level, int) and level < 1 << 16
+        return rounded[..., None], transparency.of_level(levels, level) if transparent else None  # type: ignore[arg-type]
+    if levels.shape[2] == 3:
+        transparent = isinstance(level, tuple) and len(level) == 3
+        return rounded, transparency.of_level(levels, level) if transparent else None  # type: ignore[arg-type]
+    return rounded[..., :-1], rounded[..., -1:]
 
 
 def _turned(plane: Pixels, orientation: int) -> Pixels:

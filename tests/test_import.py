@@ -167,7 +167,7 @@ def test_a_file_that_only_pretends_is_refused_in_one_line(tmp_path, home, data, 
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, home, monkeypatch):
-    monkeypatch.setattr(checkpoint, "MAX_BYTES", 16 << 20)
+    monkeypatch.setattr(state_dicts, "MAX_BYTES", 16 << 20)
     (tmp_path / "kgn.pth").write_bytes(bomb())
     with pytest.raises(WeightsError, match="more than any checkpoint"):
         import_files([tmp_path / "kgn.pth"])

@@ -142,27 +142,52 @@ def test_a_fetched_checkpoint_is_used_and_a_flipped_bit_is_noticed(mirror, fetch
         choose.load(choose.choose("far", 4))
 
 
-def test_a_remembered_digest_is_not_computed_again_until_the_file_changes(tmp_path, monkeypatch):
-    file = tmp_path / "x"
-    file.write_bytes(b"one")
-    first = store.known_digest(file)
-    counted = []
-    honest = store.file_digest
-    monkeypatch.setattr(store, "file_digest", lambda path: counted.append(path) or honest(path))
-    assert store.known_digest(file) == first
-    assert counted == []
-    file.write_bytes(b"two")
-    os.utime(file, ns=(1, 1))
-    assert store.known_digest(file) == hashlib.sha256(b"two").hexdigest()
-    assert counted == [file]
+def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(mirror, fetched):
+    """A disk that errs changes neither."""
+    entry, _ = fetched
+    fetch.fetch_checkpoint(entry)
+    choose.load(choose.choose("far", 4))
+    images = find("four")
+    for path in (store.checkpoint_path(entry), images.files[0]):
+        before, data = path.stat(), bytearray(path.read_bytes())
+        data[-9] ^= 8
+        path.write_bytes(data)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(WeightsError, match="weights remove far"):
+        choose.load(choose.choose("far", 4))
+    mirror.asked.clear()
+    find("four")
+    assert [path for path, _ in mirror.asked] == ["/four/0.png"]
 
 
-def test_a_damaged_memory_of_digests_is_forgotten(tmp_path, home):
-    (home / "cache").mkdir(parents=True)
-    (home / "cache" / "digests.json").write_text("{ not json")
-    file = tmp_path / "x"
-    file.write_bytes(b"one")
-    assert store.known_digest(file) == hashlib.sha256(b"one").hexdigest()
+def test_what_is_loaded_is_what_was_checked(mirror, fetched, monkeypatch):
+    """A file that is replaced between the check and the use is not used."""
+    entry, _ = fetched
+    fetch.fetch_checkpoint(entry)
+    honest = store.content
+
+    def replaced(entry):
+        data = honest(entry)
+        store.checkpoint_path(entry).write_bytes(b"something else")
+        return data
+
+    monkeypatch.setattr(store, "content", replaced)
+    assert choose.load(choose.choose("far", 4)).up.scale == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize("other", ["pipe", "device", "folder"])
+def test_a_checkpoint_that_is_no_file_is_neither_waited_for_nor_read(mirror, fetched, other):
+    path = store.checkpoint_path(fetched[0])
+    path.parent.mkdir(parents=True)
+    if other == "pipe":
+        os.mkfifo(path)
+    elif other == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(WeightsError, match=r"far\.safetensors: (neither a file nor a folder|Is a directory)"):
+        choose.load(choose.choose("far", 4))
 
 
 def test_a_store_that_cannot_be_written_is_read_all_the_same(mirror, fetched, monkeypatch, tmp_path):

@@ -99,16 +99,8 @@ def _from_entry(entry: manifest.Entry) -> Choice:
 
 
 def _from_file(path: Path) -> Choice:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint file")
-    return Choice(checkpoint.describe(path), path=path, digest=_digest(path))
-
-
-def _digest(path: Path) -> str:
-    try:
-        return store.known_digest(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}") from error
+    data = checkpoint.content(path)
+    return Choice(checkpoint.description(data, str(path)), path=path, digest=store.digest_of(data))
 
 
 def _of_candidates(candidates: Sequence[manifest.Entry], scale: int) -> Choice | None:
@@ -177,14 +169,13 @@ def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
 
 
 def load(choice: Choice) -> Pair:
-    """Build and fill the networks, after checking the file's digest. Raises ``WeightsError``."""
+    """Build the networks and fill them from the very bytes whose digest was checked. Raises ``WeightsError``."""
     if choice.steps:
         pairs = {step.digest: load(step) for step in {step.digest: step for step in choice.steps}.values()}
         return cascade([pairs[step.digest] for step in choice.steps])
     if choice.path is None:
         return build(choice.description.family, choice.description.scale, {})
-    if choice.entry is not None:
-        store.verified(choice.entry)
-    elif (digest := _digest(choice.path)) != choice.digest:
+    data = checkpoint.content(choice.path) if choice.entry is None else store.content(choice.entry)
+    if (digest := store.digest_of(data)) != choice.digest:
         raise WeightsError(f"{choice.path}: damaged, or replaced since it was chosen (SHA-256 {digest[:12]}…)")
-    return checkpoint.read(choice.path, choice.description)
+    return checkpoint.networks(data, choice.description, str(choice.path))

@@ -107,7 +107,7 @@ def missing_files(dataset: Dataset) -> list[str]:
     for file in dataset.files:
         path = folder / file.name
         try:
-            intact = path.stat().st_size == file.bytes and store.known_digest(path) == file.sha256
+            intact = path.stat().st_size == file.bytes and store.file_digest(path) == file.sha256
         except OSError:
             intact = False
         if not intact:

@@ -75,8 +75,8 @@ def _store(entry: Entry, pair: Pair) -> Path:
     target = store.checkpoint_path(entry)
     with store.writing(entry.id):
         target.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(target, Description.of(entry), pair.down, pair.up, dtype=torch.float32)
-        store.pin(entry, store.file_digest(target))
+        digest = checkpoint.write(target, Description.of(entry), pair.down, pair.up, dtype=torch.float32)
+        store.pin(entry, digest)
     return target
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from carcli.errors import WeightsError
-from carcli.weights import checkpoint
+from carcli.weights.store import MAX_BYTES
 
 SUFFIXES = (".pth", ".pt")
 MEMBER = 512 << 20  # bytes of one in an archive
@@ -59,10 +59,10 @@ def parse(file: IO[bytes], source: str) -> dict[str, Tensor]:
     Raises ``WeightsError``, which names ``source``, for anything but a mapping from names to
     tensors, and for what is, or unpacks to, more than any checkpoint.
     """
-    if file.seek(0, os.SEEK_END) > checkpoint.MAX_BYTES:
-        raise WeightsError(f"{source}: larger than any checkpoint ({checkpoint.MAX_BYTES >> 20} MB at most)")
+    if file.seek(0, os.SEEK_END) > MAX_BYTES:
+        raise WeightsError(f"{source}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
     unpacked = _unpacked_size(file)
-    if unpacked is not None and unpacked > checkpoint.MAX_BYTES:
+    if unpacked is not None and unpacked > MAX_BYTES:
         raise WeightsError(f"{source}: unpacks to {unpacked >> 20} MB, more than any checkpoint")
     file.seek(0)
     try:

@@ -107,6 +107,23 @@ def test_a_local_folder_is_a_mirror_too(fetched, tmp_path, monkeypatch):
     assert len(find("four").files) == 4
 
 
+def test_a_mirror_below_the_home_folder_is_found(fetched, tmp_path, monkeypatch):
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "far.safetensors").write_bytes(fetched[1])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("CARCLI_MIRROR", "~/copy")
+    assert fetch.fetch_checkpoint(fetched[0]).read_bytes() == fetched[1]
+
+
+@pytest.mark.parametrize("mirror", ["https://[", "https://a:99999", "nowhere", "~nobody-of-that-name/x", "a\x01b"])
+def test_a_mirror_that_makes_no_sense_is_one_line(fetched, monkeypatch, mirror):
+    monkeypatch.setenv("CARCLI_MIRROR", mirror)
+    with pytest.raises(WeightsError, match="could not be fetched") as caught:
+        fetch.fetch_checkpoint(fetched[0])
+    assert "\n" not in str(caught.value)
+
+
 def test_when_all_sources_fail_every_reason_is_told_with_what_to_do(mirror):
     mirror.faults = Faults(statuses=[404])
     with pytest.raises(WeightsError) as caught:

@@ -14,7 +14,7 @@ import requests
 from carcli.errors import WeightsError
 from carcli.weights import drive, manifest, mega, store
 from carcli.weights.download import Expected, Report, copy, download
-from carcli.weights.http import FetchError, Remote, new_session
+from carcli.weights.http import FetchError, Remote, new_session, understood
 from carcli.weights.manifest import Dataset, Entry
 
 Watch = Callable[[str], Report]  # a file's name → what is told of its bytes
@@ -26,8 +26,13 @@ def unwatched(name: str) -> Report:
 
 
 def resolver(session: requests.Session, address: str) -> Callable[[], Remote]:
-    """What finds out, attempt by attempt, where the file at an address can be read: a host may have to be asked."""
-    if urllib.parse.urlsplit(address).hostname in mega.HOSTS:
+    """What finds out, attempt by attempt, where the file at an address can be read: a host may have to be asked.
+
+    Raises ``FetchError`` for a malformed address.
+    """
+    with understood():
+        host = urllib.parse.urlsplit(address).hostname
+    if host in mega.HOSTS:
         return partial(mega.resolve, session, address)
     identity = drive.file_id(address)
     return partial(Remote, address) if identity is None else partial(drive.resolve, session, identity)
@@ -49,7 +54,7 @@ def _from_anywhere(
             if "://" in address:
                 download(session, address, resolver(session, address), target, expected, report)
             else:
-                copy(Path(address), target, expected)
+                copy(Path(os.path.expanduser(address)), target, expected)  # noqa: PTH111 - where there is no such home, it stays
             return
         except FetchError as error:
             reasons.append(f"{address}: {error}")

@@ -39,8 +39,9 @@ def train(
     once ``stop`` says so the run saves its state and raises ``Stopped``. Under ``torchrun``
     every process calls this, and the first one observes.
 
-    Raises ``UsageError`` for data or folders that cannot be used, ``WeightsError`` for an
-    unusable checkpoint to start from or to resume, or for a run that collapses time and again.
+    Raises ``UsageError`` for data that cannot be used, ``WeightsError`` for an unusable checkpoint
+    to start from or to resume, for a run that collapses time and again, or whose folder cannot be
+    written; what was trained is saved before if there is room.
     """
     device = parallel.local_device(torch.device(run.device))
     with parallel.join(device) as world:

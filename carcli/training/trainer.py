@@ -6,11 +6,13 @@ weights that validated best) and ``log.jsonl``.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
 from carcli.runtime.device import autocast, has_bf16, processor
+from carcli.runtime.files import remove_leftovers
 from carcli.training import data
 from carcli.training import distributed as parallel
 from carcli.training import recipe as recipes
@@ -32,7 +35,7 @@ from carcli.training.schedule import Budget, Schedule, Speed
 from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
 from carcli.training.winograd import use_winograd
-from carcli.weights import checkpoint
+from carcli.weights import checkpoint, regular
 
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget
 SAVE_EVERY = 60.0  # seconds of stepping
@@ -127,14 +130,17 @@ class Trainer:
 
     def begin(self) -> None:
         """Begin in an empty folder, or go on from the state in it if the run says so."""
-        if self.world.from_first(self.state_path.exists()):
+        if self.world.from_first(self._holds_a_run()):
             if not self.run.resume:
                 raise UsageError(f"{self.run.folder}: holds a run already; continue it with --resume or name another --output")
             self._restore()
         elif self.world.first:
-            self.run.folder.mkdir(parents=True, exist_ok=True)
-            self.log_path.unlink(missing_ok=True)
+            with self._writing():
+                self.run.folder.mkdir(parents=True, exist_ok=True)
+                self.log_path.unlink(missing_ok=True)
             self.save()
+        if self.world.first:
+            remove_leftovers([self.run.folder])
         self._count_from_here()
         self._log(
             "start",
@@ -149,6 +155,26 @@ class Trainer:
         )
         if self.counters.step == 0 and self.recipe.optimiser.revive:
             self.revive()
+
+    def _holds_a_run(self) -> bool:
+        try:
+            return self.state_path.exists()
+        except OSError as error:
+            raise WeightsError(f"{self.run.folder}: {error.strerror or error}; name another --output") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Writing into the run's folder: where that fails, what was trained is saved if there is room, and the run ends.
+
+        Raises ``WeightsError``.
+        """
+        try:
+            yield
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                states.save(self.state_path, self.state, self.recipe)
+            how = "mend that and continue with --resume" if self.state_path.is_file() else "name another --output"
+            raise WeightsError(f"{error.filename or self.run.folder}: {error.strerror or error}; {how}") from error
 
     def step(self, stop: Callable[[], bool]) -> Step:
         """One step along the gradient of one batch; none where it is not finite."""
@@ -208,7 +234,8 @@ class Trainer:
                 counters.best = fidelity.hr
                 model = recipe.model
                 description = checkpoint.Description(recipe.name, model.family, model.scale, model.down, model.up)
-                checkpoint.write(self.best_path, description, down, up)
+                with self._writing():
+                    checkpoint.write(self.best_path, description, down, up)
             self.fidelity = fidelity
             self._log(
                 "validation",
@@ -263,11 +290,15 @@ class Trainer:
         """Write the state, whole or not at all."""
         self._saved = self.counters.elapsed
         if self.world.first:
-            states.save(self.state_path, self.state, self.recipe)
+            with self._writing():
+                states.save(self.state_path, self.state, self.recipe)
 
     def _restore(self) -> None:
         kept = states.read(self.state_path, self.recipe, torch.device("cpu")) if self.world.first else None
-        self.state.restore(self.world.from_first(kept))
+        try:
+            self.state.restore(self.world.from_first(kept))
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise WeightsError(f"{self.state_path}: cannot resume from it, for it is of other networks, or damaged") from error
 
     def _count_from_here(self) -> None:
         self._stage, self._saved = self.budget.stage(self.counters), self.counters.elapsed
@@ -275,8 +306,8 @@ class Trainer:
 
     def _log(self, event: str, **fields: object) -> None:
         if self.world.first:
-            with self.log_path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"event": event, "step": self.counters.step, **fields}) + "\n")
+            with self._writing(), regular.appended(self.log_path) as file:
+                file.write(json.dumps({"event": event, "step": self.counters.step, **fields}).encode() + b"\n")
 
 
 def _name(device: torch.device) -> str:

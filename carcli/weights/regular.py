@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -19,22 +20,33 @@ def _check(mode: int, path: Path) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
-def opened(path: Path) -> IO[bytes]:
-    """A file, opened for reading. Raises ``OSError``, for anything but a regular file and for a name that none can have too."""
-    try:
-        _check(path.stat().st_mode, path)
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - Path.open takes no opener
-    except ValueError as error:  # a NUL in its name
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), repr(str(path))) from error
+def _opened(path: Path, mode: str) -> IO[bytes]:
+    file: IO[bytes] = open(path, mode, opener=_without_waiting)  # noqa: SIM115 - Path.open takes no opener
     try:
         _check(os.fstat(file.fileno()).st_mode, path)  # it may have been replaced meanwhile
     except OSError:
         file.close()
         raise
     return file
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file, opened for reading. Raises ``OSError``, for anything but a regular file and for a name that none can have too."""
+    try:
+        _check(path.stat().st_mode, path)
+        return _opened(path, "rb")
+    except ValueError as error:  # a NUL in its name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), repr(str(path))) from error
+
+
+def appended(path: Path) -> IO[bytes]:
+    """A file, opened for writing at its end, and made where there is none. Raises ``OSError`` as ``opened`` does."""
+    with contextlib.suppress(FileNotFoundError):
+        _check(path.stat().st_mode, path)
+    return _opened(path, "ab")
 
 
 def read(path: Path, most: int) -> bytes:

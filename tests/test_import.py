@@ -97,6 +97,16 @@ def test_an_archive_is_read_member_by_member(small, tmp_path, kind):
     assert not (tmp_path.parent / "kgn.pth").exists()
 
 
+def test_a_full_disk_is_one_line(small, tmp_path, home, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    with pytest.raises(WeightsError, match="safetensors: No space left on device; let CARCLI_HOME name another folder"):
+        import_files(files_of(tmp_path, 4))
+    assert nothing_stored(home)
+
+
 def test_a_half_without_its_other_is_refused_by_name(small, tmp_path, home):
     kgn, usn = files_of(tmp_path, 4)
     with pytest.raises(WeightsError, match=r"EDSR \(usn.pth\) at x4 is missing"):

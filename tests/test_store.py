@@ -216,6 +216,29 @@ def test_a_store_that_cannot_be_written_is_read_all_the_same(mirror, fetched, mo
         fetch.fetch_checkpoint(fetched[0])
 
 
+def test_a_store_that_cannot_be_is_one_line(fetched, monkeypatch, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for home in (tmp_path / ("x" * 300), tmp_path / "file"):
+        monkeypatch.setenv("CARCLI_HOME", str(home))
+        assert store.state(fetched[0]) == "missing"
+        assert carcli("weights", "list")[0] == 0
+        with pytest.raises(WeightsError, match="CARCLI_HOME") as caught:
+            carcli("weights", "remove", "four")
+        assert "\n" not in str(caught.value)
+        code, _, err = carcli("weights", "fetch", "far")
+        assert code == 3
+        assert "let CARCLI_HOME name another folder" in err
+
+
+def test_a_file_system_without_locks_is_said(monkeypatch):
+    def refuse(lock):
+        raise NotImplementedError("no flock")
+
+    monkeypatch.setattr(store.FileLock, "acquire", refuse)
+    with pytest.raises(WeightsError, match="no file can be locked there"), store.writing("x"):
+        pass
+
+
 def test_fetch_list_path_verify_and_remove(mirror, fetched):
     entry, _ = fetched
     code, out, _ = carcli("weights", "list")

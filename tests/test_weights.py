@@ -205,6 +205,16 @@ def test_what_a_few_bytes_describe_takes_no_memory(tmp_path, monkeypatch, part):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("field", ["scale", "down", "up", "family", "id", "x" * 50_000])
+def test_what_is_wrong_with_a_description_is_said_in_few_words(tiny, field):
+    path, _ = tiny
+    fields = {"id": "a", "family": "edsr", "scale": 2, field: ["x" * 10_000]}
+    path.write_bytes(changed(path.read_bytes(), lambda h: h.update(__metadata__={"carcli": json.dumps(fields)})))
+    with pytest.raises(WeightsError, match="its carcli description: ") as caught:
+        checkpoint.describe(path)
+    assert len(str(caught.value)) < 400
+
+
 def test_a_description_is_bounded(tiny, tmp_path):
     path, pair = tiny
     long = {"id": "a", "family": "x" * (1 << 16), "scale": 2}
@@ -355,6 +365,13 @@ def test_a_scale_that_makes_no_sense_is_refused(tiny, scale):
     for model in ("edsr", "bicubic", "best", "tad-x2", str(tiny[0])):
         with pytest.raises(UsageError, match=f"scale must be a whole number from 1 to 128, not {scale}"):
             choose(model, scale)
+
+
+def test_a_chain_that_no_tag_could_name_is_refused():
+    with pytest.raises(WeightsError, match="joins 8 checkpoints; a chain has 7 at most"):
+        choose("+".join(["tad-x2"] * 8), None)
+    with pytest.raises(WeightsError, match="is for scale 256; the largest is 128"):
+        choose("+".join(["tad-x4"] * 4), None)
 
 
 def test_a_family_means_its_first_checkpoint_at_the_scale():

@@ -24,6 +24,7 @@ from carcli.weights.checkpoint import Description
 
 PLUS = "+"  # between the ids of checkpoints that are applied one after another
 BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
+MOST_STEPS = 7  # a tag holds no more ids
 DEFAULT_SCALE = 4  # of a family, where none is asked for
 
 
@@ -65,7 +66,12 @@ def choose(model: str, scale: int | None) -> Choice:
     if model in CLASSICAL:
         return Choice(Description(id=model, family=model, scale=scale or DEFAULT_SCALE), path=None, digest="")
     if PLUS in model:
-        chain = _chain([choose(part, None) for part in model.split(PLUS)])
+        parts = model.split(PLUS)
+        if len(parts) > MOST_STEPS:
+            raise WeightsError(f"joins {len(parts)} checkpoints; a chain has {MOST_STEPS} at most")
+        chain = _chain([choose(part, None) for part in parts])
+        if chain.scale > MAX_SCALE:
+            raise WeightsError(f"{model}: is for scale {chain.scale}; the largest is {MAX_SCALE}")
         if scale not in (None, chain.scale):
             raise WeightsError(f"{model}: is for scale {chain.scale}, not {scale}")
         return chain

@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from carcli.errors import WeightsError
-from carcli.weights import drive, manifest, mega, store
+from carcli.weights import drive, manifest, mega, regular, store
 from carcli.weights.download import Expected, Report, copy, download
 from carcli.weights.http import FetchError, Remote, new_session, understood
 from carcli.weights.manifest import Dataset, Entry
@@ -76,9 +76,9 @@ def _told(what: str, folder: Path, by_hand: str = "") -> Iterator[None]:
 def fetch_checkpoint(entry: Entry, watch: Watch = unwatched) -> Path:
     """A checkpoint's file, fetched if it is not there. Raises ``WeightsError`` with every source's reason."""
     target = store.checkpoint_path(entry)
-    if not target.exists():
+    if not regular.there(target):
         with store.writing(entry.archive or entry.id), new_session() as session:
-            if target.exists():  # somebody else fetched it meanwhile
+            if regular.there(target):  # somebody else fetched it meanwhile
                 pass
             elif entry.archive:
                 _fetch_archived(session, entry, watch)

@@ -49,6 +49,15 @@ def appended(path: Path) -> IO[bytes]:
     return _opened(path, "ab")
 
 
+def there(path: Path) -> bool:
+    """Whether there is anything of that name; no where it cannot be told."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def read(path: Path, most: int) -> bytes:
     """What is in a file of ``most`` bytes at most. Raises ``OSError`` as ``opened`` does, and for a larger one."""
     with opened(path) as file:

@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 
 def checkpoint_path(entry: Entry) -> Path:
     """Where a checkpoint's file is, or would be: in the package, else in the store."""
-    return entry.bundled if entry.bundled.exists() else data_folder() / "checkpoints" / entry.file
+    return entry.bundled if regular.there(entry.bundled) else data_folder() / "checkpoints" / entry.file
 
 
 def dataset_folder(name: str) -> Path:
@@ -60,6 +60,8 @@ def writing(name: str) -> Iterator[None]:
         raise WeightsError(
             f"{error.filename or folder}: cannot write there ({error.strerror or error}); let CARCLI_HOME name another folder"
         ) from error
+    except NotImplementedError as error:  # some network file systems
+        raise WeightsError(f"{folder}: no file can be locked there; let CARCLI_HOME name another folder") from error
     try:
         yield
     finally:
@@ -86,7 +88,7 @@ def file_digest(path: Path) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -109,9 +111,9 @@ def pin(entry: Entry, digest: str) -> None:
 
 def state(entry: Entry) -> str:
     """``bundled``, ``fetched``, ``imported`` or ``missing``."""
-    if entry.bundled.exists():
+    if regular.there(entry.bundled):
         return "bundled"
-    if not checkpoint_path(entry).exists():
+    if not regular.there(checkpoint_path(entry)):
         return "missing"
     return "imported" if entry.archive else "fetched"
 

@@ -369,9 +369,10 @@ def test_published_figures_are_of_datasets_that_there_are():
 
 
 def test_an_output_that_cannot_be_written_is_one_line():
-    code, _, err = bench("--dataset", "set", "--model", "bicubic", "--report", "gone/r.html")
+    code, out, err = bench("--dataset", "set", "--model", "bicubic", "--report", "gone/r.html", "--format", "csv")
     assert code == 3
     assert "gone" in err
+    assert len(out.splitlines()) == 2  # what took so long to measure is not lost
 
 
 def test_the_spectrum_of_a_wave_is_where_its_frequency_is():
@@ -396,6 +397,16 @@ def test_spectra_and_offsets_are_drawn():
 def test_a_region_that_is_none_is_refused(region):
     with pytest.raises(UsageError, match="region"):
         bench("--dataset", "set", "--model", "edsr-base-x4", "--offsets", "o", "--region", region)
+
+
+def test_what_is_too_small_to_be_drawn_is_measured_all_the_same(photo):
+    for name, (width, height) in {"a": (1, 1), "b": (40, 2), "z": (5, 9)}.items():
+        Image.fromarray(photo[:height, :width]).save(f"set/{name}.png")
+    options = ("--report", "r.html", "--save", "out", "--spectrum", "out", "--offsets", "o")
+    code, out, _ = bench("--dataset", "set", "--model", "edsr-base-x4,tad,bicubic", *options, "--format", "json")
+    assert code == 0
+    assert {row["images"] for row in json.loads(out)} == {4}
+    assert [path.name for path in sorted(Path("o").iterdir())] == [f"set-{n}-edsr-base-x4-x4.offsets.png" for n in ("eyes", "z")]
 
 
 def test_offsets_of_a_model_without_kernels_are_refused(photo):

@@ -86,11 +86,12 @@ class Spectra(Observer):
 class Offsets(Observer):
     """Where each resampler samples (CAR, figure 4); ``pairs`` are those that are measured, by scale.
 
-    Raises ``UsageError`` where none of them does so at offsets.
+    An image without such a region is passed over, unless it is the first. Raises ``UsageError`` then, and
+    where none of the pairs samples at offsets.
     """
 
     def __init__(self, folder: Path, region: analysis.Region | None, pairs: Mapping[int, Sequence[Rescaler]]) -> None:
-        self._folder, self._region = folder, region
+        self._folder, self._region, self._drawn = folder, region, False
         self._output, self._names = _Output(), Names()
         self._pairs = {(pair.id, scale): pair for scale, group in pairs.items() for pair in group}
         if not any(isinstance(pair.networks.down, ContentAdaptiveResampler) for pair in self._pairs.values()):
@@ -98,10 +99,18 @@ class Offsets(Observer):
 
     def image(self, measured: Measured, shown: Shown) -> None:
         rescaler = self._pairs[measured.model.split(" ")[0], measured.scale]
-        if isinstance(rescaler.networks.down, ContentAdaptiveResampler):
-            stem, model = Path(str(measured.image)).stem, _model(measured)
-            name = self._names.of((measured.dataset, measured.image, model), f"{measured.dataset}-{stem}-{model}")
-            self._output.write(self._folder, f"{name}.offsets.png", analysis.draw_offsets(rescaler, shown.hr, self._region))
+        if not isinstance(rescaler.networks.down, ContentAdaptiveResampler):
+            return
+        try:
+            drawing = analysis.draw_offsets(rescaler, shown.hr, self._region)
+        except UsageError:
+            if self._region is not None and not self._drawn:
+                raise
+            return
+        stem, model = Path(str(measured.image)).stem, _model(measured)
+        name = self._names.of((measured.dataset, measured.image, model), f"{measured.dataset}-{stem}-{model}")
+        self._output.write(self._folder, f"{name}.offsets.png", drawing)
+        self._drawn = True
 
 
 class Page(Observer):

@@ -62,6 +62,7 @@ class Terminal(Observer):
     def __init__(self, bar: Progress, images: int, flags: BenchFlags) -> None:
         self._bar, self._task = bar, bar.add_task("measuring", total=images)
         self._lines = not flags.quiet and not bar.console.is_terminal
+        self._rows: Sequence[table.Row] = ()
         self._form, self._tad = flags.form, flags.protocol is Protocol.tad
 
     def image(self, measured: Measured, shown: Shown) -> None:
@@ -73,8 +74,14 @@ class Terminal(Observer):
     def failed(self, failed: Failed) -> None:
         self._bar.update(self._task, advance=1)
 
-    def show(self, rows: Sequence[table.Row]) -> None:
-        """Print the table on standard output."""
+    def finish(self, rows: Sequence[table.Row]) -> None:
+        self._rows = rows
+
+    def show(self) -> None:
+        """Print the table on standard output, if the benchmark is through."""
+        rows = self._rows
+        if not rows:
+            return
         if self._form is Format.table:
             out = Console() if Console().is_terminal else Console(width=200)
             out.print(table.rich(rows, out.width, self._tad))
@@ -145,11 +152,13 @@ def run(flags: BenchFlags) -> None:
         with _unwritable_is_said(flags):
             benchmark.run(plan, [*observers, JsonLines()])
     else:
-        with progress_bar(wanted=not flags.quiet) as bar:
-            terminal = Terminal(bar, plan.images, flags)
-            with _unwritable_is_said(flags):
-                rows = benchmark.run(plan, [*observers, terminal])
-        terminal.show(rows)
+        bar = progress_bar(wanted=not flags.quiet)
+        terminal = Terminal(bar, plan.images, flags)
+        try:
+            with bar, _unwritable_is_said(flags):
+                benchmark.run(plan, [terminal, *observers])
+        finally:
+            terminal.show()  # where a report cannot be written, too
     if failures.count:
         say_error(f"{failures.count} image{'s' * (failures.count != 1)} left out")
         raise typer.Exit(SOME_FAILED)

@@ -71,6 +71,6 @@ def train(
                 raise Stopped(f"stopped after {trainer.counters.step} steps; continue with --resume")
 
         # the best of them
-        if world.first and not trainer.best_path.exists():
+        if world.first and not trainer.folder.best.exists():
             raise WeightsError(f"{run.folder}: no step gave a usable network; lower the learning rate and try again")
-        return trainer.best_path
+        return trainer.folder.best

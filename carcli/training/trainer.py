@@ -1,18 +1,14 @@
 """A pair in training: it steps, validates, saves and goes back.
 
-Its folder holds ``state.pt`` (everything that resuming needs), ``best.safetensors`` (the averaged
-weights that validated best) and ``log.jsonl``.
+What it keeps in its folder as ``best`` are the averaged weights that validated best.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +16,12 @@ from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
 from carcli.runtime.device import autocast, has_bf16, processor
-from carcli.runtime.files import remove_leftovers
 from carcli.training import data
 from carcli.training import distributed as parallel
 from carcli.training import recipe as recipes
 from carcli.training import state as states
 from carcli.training.data import PatchSampler, Photographs
+from carcli.training.folder import RunFolder
 from carcli.training.health import CollapseWatch, revive, silent_channels
 from carcli.training.objective import Objective, Terms
 from carcli.training.optimisers import Optimisers
@@ -35,7 +31,7 @@ from carcli.training.schedule import Budget, Schedule, Speed
 from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
 from carcli.training.winograd import use_winograd
-from carcli.weights import checkpoint, regular
+from carcli.weights import checkpoint
 
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget
 SAVE_EVERY = 60.0  # seconds of stepping
@@ -63,6 +59,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, photographs: Photographs, run: Run, device: torch.device, world: parallel.World) -> None:
         self.recipe, self.run, self.device, self.world = recipe, run, device, world
+        self.folder = RunFolder(run.folder)
         scale, self.recursion = recipe.model.scale, recipe.model.recursion
 
         # data
@@ -97,10 +94,6 @@ class Trainer:
         self.speed = Speed(self.counters)
         self._stage, self._saved = 0, 0.0  # of the latest validation; seconds of stepping at the latest save
 
-        # its folder
-        names = ("state.pt", "best.safetensors", "log.jsonl")
-        self.state_path, self.best_path, self.log_path = (run.folder / name for name in names)
-
     @property
     def counters(self) -> states.Counters:
         return self.state.counters
@@ -130,17 +123,18 @@ class Trainer:
 
     def begin(self) -> None:
         """Begin in an empty folder, or go on from the state in it if the run says so."""
-        if self.world.from_first(self._holds_a_run()):
+        if self.world.from_first(self.folder.holds_a_run()):
             if not self.run.resume:
                 raise UsageError(f"{self.run.folder}: holds a run already; continue it with --resume or name another --output")
             self._restore()
+            if self.world.first:
+                with self.folder.writing(self._rescue):
+                    self.folder.clear()
         elif self.world.first:
-            with self._writing():
-                self.run.folder.mkdir(parents=True, exist_ok=True)
-                self.log_path.unlink(missing_ok=True)
+            with self.folder.writing(self._rescue):
+                self.folder.clear()
+                self.folder.log.unlink(missing_ok=True)
             self.save()
-        if self.world.first:
-            remove_leftovers([self.run.folder])
         self._count_from_here()
         self._log(
             "start",
@@ -156,25 +150,13 @@ class Trainer:
         if self.counters.step == 0 and self.recipe.optimiser.revive:
             self.revive()
 
-    def _holds_a_run(self) -> bool:
-        try:
-            return self.state_path.exists()
-        except OSError as error:
-            raise WeightsError(f"{self.run.folder}: {error.strerror or error}; name another --output") from error
+    def _keep(self) -> None:
+        states.save(self.folder.state, self.state, self.recipe)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Writing into the run's folder: where that fails, what was trained is saved if there is room, and the run ends.
-
-        Raises ``WeightsError``.
-        """
-        try:
-            yield
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                states.save(self.state_path, self.state, self.recipe)
-            how = "mend that and continue with --resume" if self.state_path.is_file() else "name another --output"
-            raise WeightsError(f"{error.filename or self.run.folder}: {error.strerror or error}; {how}") from error
+    def _rescue(self) -> None:
+        """Keep what was trained, unless it is worse than what is kept."""
+        if self.watch.calm:
+            self._keep()
 
     def step(self, stop: Callable[[], bool]) -> Step:
         """One step along the gradient of one batch; none where it is not finite."""
@@ -234,8 +216,8 @@ class Trainer:
                 counters.best = fidelity.hr
                 model = recipe.model
                 description = checkpoint.Description(recipe.name, model.family, model.scale, model.down, model.up)
-                with self._writing():
-                    checkpoint.write(self.best_path, description, down, up)
+                with self.folder.writing(self._rescue):
+                    checkpoint.write(self.folder.best, description, down, up)
             self.fidelity = fidelity
             self._log(
                 "validation",
@@ -290,15 +272,15 @@ class Trainer:
         """Write the state, whole or not at all."""
         self._saved = self.counters.elapsed
         if self.world.first:
-            with self._writing():
-                states.save(self.state_path, self.state, self.recipe)
+            with self.folder.writing(self._rescue):
+                self._keep()
 
     def _restore(self) -> None:
-        kept = states.read(self.state_path, self.recipe, torch.device("cpu")) if self.world.first else None
+        kept = states.read(self.folder.state, self.recipe, torch.device("cpu")) if self.world.first else None
         try:
             self.state.restore(self.world.from_first(kept))
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            raise WeightsError(f"{self.state_path}: cannot resume from it, for it is of other networks, or damaged") from error
+            raise WeightsError(f"{self.folder.state}: cannot resume from it, for it is of other networks, or damaged") from error
 
     def _count_from_here(self) -> None:
         self._stage, self._saved = self.budget.stage(self.counters), self.counters.elapsed
@@ -306,8 +288,8 @@ class Trainer:
 
     def _log(self, event: str, **fields: object) -> None:
         if self.world.first:
-            with self._writing(), regular.appended(self.log_path) as file:
-                file.write(json.dumps({"event": event, "step": self.counters.step, **fields}).encode() + b"\n")
+            with self.folder.writing(self._rescue):
+                self.folder.note({"event": event, "step": self.counters.step, **fields})
 
 
 def _name(device: torch.device) -> str:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from carcli.bench import analysis, chart, files, names, published, report, table
+from carcli.bench import analysis, chart, compare, files, names, published, report, table
 from carcli.bench.compare import Mean, Setup, measure
 from carcli.cli import app as program
 from carcli.cli.bench_flags import BenchFlags
@@ -225,6 +225,22 @@ def test_one_bad_image_is_named_and_the_others_are_measured(name):
     assert (failed["dataset"], failed["image"], sorted(failed)) == ("set", name, ["dataset", "event", "image", "reason"])
     assert [(event["images"], event["of"]) for event in events if event["event"] == "mean"] == [(1, 2)]
     assert code == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")])
+def test_an_image_that_takes_too_much_memory_is_left_out(monkeypatch, error):
+    honest = compare.measure
+    shutil.copy("set/eyes.png", "set/large.png")
+
+    def measured(picture, setup, dataset, image, size):
+        if image == "large.png":
+            raise error
+        return honest(picture, setup, dataset, image, size)
+
+    monkeypatch.setattr(compare, "measure", measured)
+    code, _, err = bench("--dataset", "set", "--model", "bicubic")
+    assert code == 1
+    assert re.search(r"set/large\.png: left out \((not enough memory|CUDA out of memory\.)\)", err)
 
 
 def test_nothing_that_can_be_measured_is_an_error():

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,15 +207,23 @@ def mean(rows: Sequence[Measured]) -> Measured:
 
 def each(images: Images, setup: Setup) -> Iterator[tuple[Measured, Shown] | Failed]:
     """Every image of a dataset, measured, or the reason why it cannot be."""
-    for path in images.files:
-        try:
-            with regular.opened(path) as file:
-                size = os.fstat(file.fileno()).st_size
-            yield measure(codec.read(path), setup, images.name, path.name, size)
-        except ImageError as error:
-            yield Failed(images.name, path.name, str(error))
-        except OSError as error:
-            yield Failed(images.name, path.name, error.strerror or str(error))
+    return (_one(path, images.name, setup) for path in images.files)
+
+
+def _one(path: Path, dataset: str, setup: Setup) -> tuple[Measured, Shown] | Failed:
+    try:
+        with regular.opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+        return measure(codec.read(path), setup, dataset, path.name, size)
+    except ImageError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except MemoryError:
+        reason = "not enough memory"
+    except RuntimeError as error:  # torch's: a device's memory, above all
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Failed(dataset, path.name, reason)
 
 
 def compare(images: Images, setup: Setup) -> Measured:

@@ -42,9 +42,16 @@ class Remote:
     check: Callable[[Path], None] | None = None  # raises FetchError where the content is not the source's
 
 
+class _Session(requests.Session):
+    """One that looks at no redirect, for ``request`` does: the library parses its address even where it is to follow none."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 def new_session() -> requests.Session:
     """A session that honours the environment's proxies and names the program."""
-    session = requests.Session()
+    session = _Session()
     session.headers.update({"User-Agent": f"carcli/{__version__}", "Accept-Encoding": "identity"})
     return session
 

@@ -29,6 +29,7 @@ class Faults:
     html: bool = False
     redirect: str = ""
     mega: list[object] = field(default_factory=list)  # answers of MEGA's API before the right one
+    raw: list[bytes] = field(default_factory=list)  # sent as they are, head and all, before the connection is closed
 
 
 class Server:
@@ -63,6 +64,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             (asked,) = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             faults = server.faults
+            if faults.raw:
+                self.wfile.write(faults.raw.pop(0))
+                self.close_connection = True
+                return
             if faults.mega:
                 answer = faults.mega.pop(0)
             else:
@@ -75,6 +80,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             wanted = self.headers.get("Range")
             server.asked.append((parts.path, wanted))
             server.headers.append(dict(self.headers))
+            if faults.raw:
+                self.wfile.write(faults.raw.pop(0))
+                self.close_connection = True
+                return
             if faults.redirect:
                 to, faults.redirect = faults.redirect, ""
                 self._send(302, b"", Location=to)
@@ -139,7 +148,7 @@ def serving() -> Iterator[Server]:
     http.daemon_threads = True
     http.handle_error = lambda *_: None  # type: ignore[method-assign] # cut connections are meant
     server.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server

@@ -6,24 +6,32 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import PHOTOS, noise
-from PIL import Image
+from PIL import Image, ImageCms
+from rich.console import Console
+from rich.progress import Progress
 from typer.testing import CliRunner
 
-from carcli.bench import analysis, chart, published, table
-from carcli.bench.compare import Setup, measure
+from carcli.bench import analysis, chart, compare, files, names, published, report, table
+from carcli.bench.compare import Mean, Setup, measure
 from carcli.cli import app as program
-from carcli.errors import UsageError, WeightsError
+from carcli.cli.bench_flags import BenchFlags
+from carcli.cli.benchmark import Terminal
+from carcli.errors import ImageError, UsageError, WeightsError
+from carcli.images import codec
 from carcli.images.metrics import psnr_rgb, psnr_y, ssim_y
 from carcli.images.picture import Picture
+from carcli.models.registry import build
 from carcli.rescale.rescaler import load
-from carcli.weights import manifest
+from carcli.weights import checkpoint, manifest
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +107,7 @@ def test_a_model_without_the_scale_is_left_out_with_a_word():
 def test_published_rows_stand_beside_ours(photo):
     bicubic = load("bicubic", 4)
     ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), "set5", "x.png")
-    made = table.assemble([ours], {"set5": 5})
+    made = table.assemble([Mean(ours, 5, 5)])
     assert [r["published"] for r in made] == [False] + [True] * 5
     assert made[0]["ahead_of_car"] == pytest.approx(ours.psnr_y - 33.88)
     assert made[0]["ahead_of_irn"] == pytest.approx(ours.psnr_y - 36.19)
@@ -112,7 +120,7 @@ def test_published_rows_stand_beside_ours(photo):
 def test_a_narrow_terminal_keeps_the_essential(photo):
     bicubic = load("bicubic", 4)
     ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), "set5", "x.png")
-    made = table.assemble([ours], {"set5": 5})
+    made = table.assemble([Mean(ours, 5, 5)])
     wide, narrow = (table.rich(made, width) for width in (300, 80))
     assert len(narrow.columns) < len(wide.columns)
     assert {"dataset", "model", "PSNR-Y", "vs CAR"} <= {str(c.header) for c in narrow.columns}
@@ -148,6 +156,190 @@ def test_images_are_saved():
     assert sr.shape == (160, 220, 3)
 
 
+def pictures(folder):
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_two_images_of_one_stem_are_saved_beside_each_other(photo):
+    Image.fromarray(photo).save("set/eyes.bmp")
+    bench("--dataset", "set", "--model", "bicubic", "--save", "out")
+    assert pictures("out") == [f"set/bicubic-x4/eyes{n}.{kind}.png" for n in ("-2", "") for kind in ("lr", "sr")]
+    assert not list(Path("out").rglob(".carcli-*"))
+
+
+def test_two_datasets_of_one_name_stay_two():
+    for folder in ("a/photos", "b/photos"):
+        shutil.copytree("set", folder)
+    code, out, _ = bench(
+        "--dataset", "a/photos", "--dataset", "b/photos", "--dataset", "a/photos", "--model", "bicubic", "--format", "json"
+    )
+    assert [(row["dataset"], row["images"]) for row in json.loads(out)] == [("photos", 1), ("photos-2", 1)]
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".", "", "/", "a/b", "a\\b", "c:", "con", "AUX.png", "nul", "a.", "a ", "x" * 300, "東" * 300, "\ud800", "\n", "-"],
+)
+def test_a_name_becomes_a_file_name_that_leads_nowhere(name, tmp_path):
+    made = names.plain(name)
+    assert made.strip(". ") == made != ""
+    assert not set(made) & set('/\\:*?"<>|\n')
+    assert not re.fullmatch("(?i)(con|aux|nul)(\\..*)?", made)
+    (tmp_path / f"{made}.sr.png").write_bytes(b"")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{made}.sr.png", "set"}
+
+
+def test_no_two_names_become_one():
+    given = names.Names()
+    made = [given.of(name, name) for name in ("a:b", "a/b", "A_B", "a_b", "a:b", "a_b-2")]
+    assert made == ["a_b", "a_b-2", "A_B-3", "a_b-4", "a_b", "a_b-2-2"]
+
+
+BAD = {
+    "two.gif": lambda path: Image.new("RGB", (64, 64)).save(
+        path, save_all=True, append_images=[Image.new("RGB", (64, 64), "red")]
+    ),
+    "text.png": lambda path: path.write_text("no image"),
+    "empty.png": lambda path: path.write_bytes(b""),
+    "folder.png": lambda path: path.mkdir(),
+    "gone.png": lambda path: path.symlink_to("nowhere"),
+    "pipe.png": os.mkfifo if hasattr(os, "mkfifo") else lambda path: path.write_bytes(b""),
+    "cut.png": lambda path: path.write_bytes((PHOTOS / "eyes.png").read_bytes()[:9000]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_bad_image_is_named_and_the_others_are_measured(name):
+    BAD[name](Path("set") / name)
+    code, out, err = bench("--dataset", "set", "--model", "bicubic,lanczos", "--format", "json")
+    assert code == 1
+    assert [(row["images"], row["of"]) for row in json.loads(out)] == [(1, 2), (1, 2)]
+    said = [line for line in err.splitlines() if "left out" in line]
+    assert len(said) == 2
+    assert said[0].startswith(f"carcli: set/{name}: left out (")
+    assert said[1] == "carcli: 1 image left out"
+    code, out, _ = bench("--dataset", "set", "--model", "bicubic", "--json")
+    events = [json.loads(line) for line in out.splitlines()]
+    (failed,) = [event for event in events if event["event"] == "failed"]
+    assert (failed["dataset"], failed["image"], sorted(failed)) == ("set", name, ["dataset", "event", "image", "reason"])
+    assert [(event["images"], event["of"]) for event in events if event["event"] == "mean"] == [(1, 2)]
+    assert code == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")])
+def test_an_image_that_takes_too_much_memory_is_left_out(monkeypatch, error):
+    honest = compare.measure
+    shutil.copy("set/eyes.png", "set/large.png")
+
+    def measured(picture, setup, dataset, image, size):
+        if image == "large.png":
+            raise error
+        return honest(picture, setup, dataset, image, size)
+
+    monkeypatch.setattr(compare, "measure", measured)
+    code, _, err = bench("--dataset", "set", "--model", "bicubic")
+    assert code == 1
+    assert re.search(r"set/large\.png: left out \((not enough memory|CUDA out of memory\.)\)", err)
+
+
+def test_nothing_that_can_be_measured_is_an_error():
+    Path("set/eyes.png").write_bytes(b"")
+    with pytest.raises(ImageError, match="none of the images could be measured"):
+        bench("--dataset", "set", "--model", "bicubic")
+
+
+def test_a_mean_of_a_part_is_not_held_against_what_is_published(photo):
+    bicubic = load("bicubic", 4)
+    ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), "set14", "x.png")
+    made = table.assemble([Mean(ours, 13, 14)])
+    assert table.cells(made[0])["images"] == "13 of 14"
+    assert "ahead_of_car" not in made[0]
+    assert "ahead_of_car" in table.assemble([Mean(ours, 14, 14)])[0]
+    assert "images" in {str(c.header) for c in table.rich(made, 60).columns}
+    assert "13 of 14" in table.markdown(made)
+
+
+MARKUP = "[bold]x[/y] | `a` <b> =1"
+
+
+def test_names_are_text_in_every_format(photo):
+    bicubic = load("bicubic", 4)
+    ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), MARKUP, "x.png")
+    made = table.assemble([Mean(ours, 1, 1)])
+    out = io.StringIO()
+    Console(file=out, width=300).print(table.rich(made, 300))
+    assert MARKUP in out.getvalue()
+    assert r"\[bold\]x\[/y\] \| \`a\` \<b\> =1" in table.markdown(made)
+    for name in ("=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\ud800"):
+        ours, _ = measure(Picture(photo), Setup(bicubic, bicubic), name, "x.png")
+        made = table.assemble([Mean(ours, 1, 1)])
+        (row,) = csv.DictReader(io.StringIO(table.comma_separated(made)))
+        assert not row["dataset"].startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert float(row["psnr_y"]) == ours.psnr_y
+        for text in (table.comma_separated(made), table.markdown(made), table.as_json(made)):
+            text.encode()
+        table.markdown(made).encode()
+
+
+def test_a_progress_bar_shows_names_as_they_are(photo):
+    out = io.StringIO()
+    with Progress(console=Console(file=out, width=200, force_terminal=True)) as bar:
+        terminal = Terminal(bar, 1, BenchFlags(dataset=["set"]))
+        bicubic = load("bicubic", 4)
+        terminal.image(*measure(Picture(photo), Setup(bicubic, bicubic), "set", "[/nonsense].png"))
+    assert "[/nonsense].png" in out.getvalue()
+
+
+def test_what_is_measured_is_the_file_that_a_user_gets(photo):
+    pair = load("bicubic", 4, "cpu")
+    with Image.open(PHOTOS / "eyes.png") as image:
+        image.load()
+        image.crop((0, 0, 220, 160)).convert("RGB").save(
+            "set/own.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        )
+    pair.down(Path("set/own.png")).save("lr.png")
+    found, _ = measure(codec.read(Path("set/own.png")), Setup(pair, pair))
+    assert found.lr_bytes == Path("lr.png").stat().st_size
+    assert found.lr_bpp == pytest.approx(8 * found.lr_bytes / (55 * 40))
+
+
+@pytest.mark.parametrize("option", ["--save", "--spectrum", "--offsets", "--report"])
+def test_a_full_disk_is_one_line_and_leaves_nothing_half(monkeypatch, option):
+    def full(path, write):
+        raise OSError(28, "No space left on device")
+
+    for module in (files, report):
+        monkeypatch.setattr(module, "write_whole", full)
+    code, _, err = bench("--dataset", "set", "--model", "edsr-base-x4", option, "out")
+    assert code == 3
+    assert err.splitlines()[-1] == "carcli: out: No space left on device"
+
+
+def test_two_files_of_one_id_are_not_taken_for_one(tmp_path):
+    description = checkpoint.Description(
+        "mine", "tad", 4, {"features": 8, "blocks": 1}, {"features": 8, "blocks": 1, "tail": "direct"}
+    )
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        checkpoint.write(
+            tmp_path / f"{seed}.safetensors", description, *build("tad", 4, {"down": description.down, "up": description.up})
+        )
+    code, out, err = bench(
+        "--dataset", "set", "--model", f"{tmp_path}/0.safetensors,{tmp_path}/1.safetensors", "--format", "json"
+    )
+    assert [row["model"] for row in json.loads(out)] == ["mine"]
+    assert "1.safetensors has the id of another model that is measured, mine" in err
+    assert code == 0
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "gone", "set/eyes.png/x", "../gone", "a\0b"])
+def test_a_dataset_that_cannot_be_read_is_one_line(name):
+    with pytest.raises(UsageError) as caught:
+        bench("--dataset", name, "--model", "bicubic")
+    assert "\n" not in str(caught.value)
+
+
 def test_the_report_draws_fidelity_against_likeness():
     bench("--dataset", "set", "--scale", 4, "--model", "edsr,tad,bicubic", "--report", "r.html")
     page = Path("r.html").read_text(encoding="utf-8")
@@ -156,14 +348,14 @@ def test_the_report_draws_fidelity_against_likeness():
 
 
 def test_the_report_is_one_page_that_needs_nothing_else():
-    shutil.copy(PHOTOS / "eyes.png", "set/<b>&.png")
+    shutil.copy(PHOTOS / "eyes.png", """set/<b>&"'onload=x.png""")
     bench("--dataset", "set", "--scale", 4, "--model", "bicubic,lanczos", "--report", "r.html")
     page = Path("r.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2  # one model that is not bicubic itself has no trade of likeness to draw
     assert page.count("class=slide") == 4
     assert page.count("data:image/") == 2 * 2 * 4
-    assert "&lt;b&gt;&amp;.png" in page
-    assert "<b>&.png" not in page
+    assert "&lt;b&gt;&amp;&#34;&#39;onload=x.png" in page
+    assert "<b>&" not in page
     assert not re.findall(r"""(?:src|href)=(?!['"]data:)""", page)
     assert not re.search(r"\$|\{\{|\{%", re.sub(r"data:[^'\"]+", "", page))
 
@@ -193,9 +385,10 @@ def test_published_figures_are_of_datasets_that_there_are():
 
 
 def test_an_output_that_cannot_be_written_is_one_line():
-    code, _, err = bench("--dataset", "set", "--model", "bicubic", "--report", "gone/r.html")
+    code, out, err = bench("--dataset", "set", "--model", "bicubic", "--report", "gone/r.html", "--format", "csv")
     assert code == 3
     assert "gone" in err
+    assert len(out.splitlines()) == 2  # what took so long to measure is not lost
 
 
 def test_the_spectrum_of_a_wave_is_where_its_frequency_is():
@@ -222,6 +415,16 @@ def test_a_region_that_is_none_is_refused(region):
         bench("--dataset", "set", "--model", "edsr-base-x4", "--offsets", "o", "--region", region)
 
 
+def test_what_is_too_small_to_be_drawn_is_measured_all_the_same(photo):
+    for name, (width, height) in {"a": (1, 1), "b": (40, 2), "z": (5, 9)}.items():
+        Image.fromarray(photo[:height, :width]).save(f"set/{name}.png")
+    options = ("--report", "r.html", "--save", "out", "--spectrum", "out", "--offsets", "o")
+    code, out, _ = bench("--dataset", "set", "--model", "edsr-base-x4,tad,bicubic", *options, "--format", "json")
+    assert code == 0
+    assert {row["images"] for row in json.loads(out)} == {4}
+    assert [path.name for path in sorted(Path("o").iterdir())] == [f"set-{n}-edsr-base-x4-x4.offsets.png" for n in ("eyes", "z")]
+
+
 def test_offsets_of_a_model_without_kernels_are_refused(photo):
     with pytest.raises(UsageError, match="no resampling kernels"):
         analysis.draw_offsets(load("tad", 4), photo)
@@ -246,5 +449,5 @@ def test_peak_memory_and_sizes_are_measured(photo):
     bicubic = load("bicubic", 2)
     found, _ = measure(Picture(photo), Setup(bicubic, bicubic), hr_bytes=1000)
     assert found.lr_bpp_webp < found.lr_bpp
-    assert found.lr_bytes * 8 > found.lr_bpp * (photo.shape[0] // 2) * (photo.shape[1] // 2)
+    assert found.lr_bytes * 8 == pytest.approx(found.lr_bpp * (photo.shape[0] // 2) * (photo.shape[1] // 2))
     assert math.isnan(found.peak_mb) or found.peak_mb > 10

@@ -107,6 +107,23 @@ def test_a_local_folder_is_a_mirror_too(fetched, tmp_path, monkeypatch):
     assert len(find("four").files) == 4
 
 
+def test_a_mirror_below_the_home_folder_is_found(fetched, tmp_path, monkeypatch):
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "far.safetensors").write_bytes(fetched[1])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("CARCLI_MIRROR", "~/copy")
+    assert fetch.fetch_checkpoint(fetched[0]).read_bytes() == fetched[1]
+
+
+@pytest.mark.parametrize("mirror", ["https://[", "https://a:99999", "nowhere", "~nobody-of-that-name/x", "a\x01b"])
+def test_a_mirror_that_makes_no_sense_is_one_line(fetched, monkeypatch, mirror):
+    monkeypatch.setenv("CARCLI_MIRROR", mirror)
+    with pytest.raises(WeightsError, match="could not be fetched") as caught:
+        fetch.fetch_checkpoint(fetched[0])
+    assert "\n" not in str(caught.value)
+
+
 def test_when_all_sources_fail_every_reason_is_told_with_what_to_do(mirror):
     mirror.faults = Faults(statuses=[404])
     with pytest.raises(WeightsError) as caught:
@@ -142,27 +159,52 @@ def test_a_fetched_checkpoint_is_used_and_a_flipped_bit_is_noticed(mirror, fetch
         choose.load(choose.choose("far", 4))
 
 
-def test_a_remembered_digest_is_not_computed_again_until_the_file_changes(tmp_path, monkeypatch):
-    file = tmp_path / "x"
-    file.write_bytes(b"one")
-    first = store.known_digest(file)
-    counted = []
-    honest = store.file_digest
-    monkeypatch.setattr(store, "file_digest", lambda path: counted.append(path) or honest(path))
-    assert store.known_digest(file) == first
-    assert counted == []
-    file.write_bytes(b"two")
-    os.utime(file, ns=(1, 1))
-    assert store.known_digest(file) == hashlib.sha256(b"two").hexdigest()
-    assert counted == [file]
+def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(mirror, fetched):
+    """A disk that errs changes neither."""
+    entry, _ = fetched
+    fetch.fetch_checkpoint(entry)
+    choose.load(choose.choose("far", 4))
+    images = find("four")
+    for path in (store.checkpoint_path(entry), images.files[0]):
+        before, data = path.stat(), bytearray(path.read_bytes())
+        data[-9] ^= 8
+        path.write_bytes(data)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(WeightsError, match="weights remove far"):
+        choose.load(choose.choose("far", 4))
+    mirror.asked.clear()
+    find("four")
+    assert [path for path, _ in mirror.asked] == ["/four/0.png"]
 
 
-def test_a_damaged_memory_of_digests_is_forgotten(tmp_path, home):
-    (home / "cache").mkdir(parents=True)
-    (home / "cache" / "digests.json").write_text("{ not json")
-    file = tmp_path / "x"
-    file.write_bytes(b"one")
-    assert store.known_digest(file) == hashlib.sha256(b"one").hexdigest()
+def test_what_is_loaded_is_what_was_checked(mirror, fetched, monkeypatch):
+    """A file that is replaced between the check and the use is not used."""
+    entry, _ = fetched
+    fetch.fetch_checkpoint(entry)
+    honest = store.content
+
+    def replaced(entry):
+        data = honest(entry)
+        store.checkpoint_path(entry).write_bytes(b"something else")
+        return data
+
+    monkeypatch.setattr(store, "content", replaced)
+    assert choose.load(choose.choose("far", 4)).up.scale == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize("other", ["pipe", "device", "folder"])
+def test_a_checkpoint_that_is_no_file_is_neither_waited_for_nor_read(mirror, fetched, other):
+    path = store.checkpoint_path(fetched[0])
+    path.parent.mkdir(parents=True)
+    if other == "pipe":
+        os.mkfifo(path)
+    elif other == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(WeightsError, match=r"far\.safetensors: (neither a file nor a folder|Is a directory)"):
+        choose.load(choose.choose("far", 4))
 
 
 def test_a_store_that_cannot_be_written_is_read_all_the_same(mirror, fetched, monkeypatch, tmp_path):
@@ -172,6 +214,29 @@ def test_a_store_that_cannot_be_written_is_read_all_the_same(mirror, fetched, mo
     assert len(find("four").files) == 4
     with pytest.raises(WeightsError, match="CARCLI_HOME"):
         fetch.fetch_checkpoint(fetched[0])
+
+
+def test_a_store_that_cannot_be_is_one_line(fetched, monkeypatch, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for home in (tmp_path / ("x" * 300), tmp_path / "file"):
+        monkeypatch.setenv("CARCLI_HOME", str(home))
+        assert store.state(fetched[0]) == "missing"
+        assert carcli("weights", "list")[0] == 0
+        with pytest.raises(WeightsError, match="CARCLI_HOME") as caught:
+            carcli("weights", "remove", "four")
+        assert "\n" not in str(caught.value)
+        code, _, err = carcli("weights", "fetch", "far")
+        assert code == 3
+        assert "let CARCLI_HOME name another folder" in err
+
+
+def test_a_file_system_without_locks_is_said(monkeypatch):
+    def refuse(lock):
+        raise NotImplementedError("no flock")
+
+    monkeypatch.setattr(store.FileLock, "acquire", refuse)
+    with pytest.raises(WeightsError, match="no file can be locked there"), store.writing("x"):
+        pass
 
 
 def test_fetch_list_path_verify_and_remove(mirror, fetched):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from carcli.models.resampler_heads import ResamplerHeads, offset_distance, offse
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.rescaler import load
 from carcli.training import losses, recipe
+from carcli.training import state as states
 from carcli.training.loop import Run, Stopped, train
 from carcli.training.objective import Objective, Terms
+from carcli.weights import checkpoint
 
 TINY = """
 [model]
@@ -283,3 +286,95 @@ def test_patches_must_be_large_enough_for_the_deepest_recursion(folder, tmp_path
     deep = recipe.change(tiny(), model={"recursion": (1, 5)})
     with pytest.raises(UsageError, match="patches of 16 pixels cannot be made 32 times smaller"):
         train(deep, [folder], Run(tmp_path / "run", 1, steps=1))
+
+
+def test_what_a_killed_run_was_writing_is_cleared_away(folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for resume in (False, True):
+        (run / ".carcli-999999999-0.tmp").write_bytes(b"half")
+        train(tiny(), [folder], Run(run, 1, steps=2, resume=resume))
+        assert {path.name for path in run.iterdir()} == {"state.pt", "best.safetensors", "log.jsonl"}
+
+
+def _file(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: _file(run), "run: .*name another --output"),
+        (lambda run: (run / "log.jsonl").mkdir(parents=True), r"log\.jsonl: .*"),
+        (lambda run: (run / "state.pt").mkdir(parents=True), r"state\.pt: cannot resume from it \(Is a directory\)"),
+        (
+            lambda run: (run / "best.safetensors").mkdir(parents=True),
+            r"run.*: Is a directory; mend that and continue with --resume",
+        ),
+        (lambda run: (run.mkdir(), os.mkfifo(run / "state.pt")), r"state\.pt: cannot resume from it \(neither a file"),
+        (lambda run: (run.mkdir(), _file(run / "state.pt")), r"state\.pt: cannot resume from it, for it is no state"),
+    ],
+)
+def test_a_run_folder_that_cannot_be_used_is_one_line(folder, tmp_path, spoil, message):
+    spoil(tmp_path / "run")
+    with pytest.raises(WeightsError, match=message) as caught:
+        train(tiny(), [folder], Run(tmp_path / "run", 1, steps=2, resume=True))
+    assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize("other", ["pipe", "device"])
+def test_a_log_that_is_no_file_is_not_waited_for_and_the_run_is_kept(folder, tmp_path, other):
+    run = tmp_path / "run"
+    train(tiny(), [folder], Run(run, 1, steps=2))
+    (run / "log.jsonl").unlink()
+    if other == "pipe":
+        os.mkfifo(run / "log.jsonl")
+    else:
+        (run / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(WeightsError, match=r"log\.jsonl: neither a file nor a folder; mend that and continue with --resume"):
+        train(tiny(), [folder], Run(run, 1, steps=4, resume=True))
+    (run / "log.jsonl").unlink()
+    train(tiny(), [folder], Run(run, 1, steps=4, resume=True))
+    assert state(run)["counters"]["step"] == 4
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_there_is_room_for(folder, tmp_path, monkeypatch):
+    run, honest = tmp_path / "run", checkpoint.write
+
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device", str(run / "best.safetensors"))
+
+    monkeypatch.setattr(checkpoint, "write", full)
+    with pytest.raises(WeightsError, match=r"best\.safetensors: No space left on device; mend that and continue with --resume"):
+        train(tiny(), [folder], Run(run, 1, steps=3, validations=1))
+    assert state(run)["counters"]["step"] == 3
+    monkeypatch.setattr(checkpoint, "write", honest)
+    assert train(tiny(), [folder], Run(run, 1, steps=5, resume=True)).exists()
+
+
+def test_torchs_own_words_for_a_full_disk_are_the_systems(tmp_path, monkeypatch):
+    class Full:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(states, "write_whole", lambda path, write: write(Full()))
+    kept = SimpleNamespace(collect=lambda recipe: {"a": torch.zeros(9)})
+    with pytest.raises(OSError, match="No space left"):
+        states.save(tmp_path / "state.pt", kept, tiny())
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "gone", "file/photos"])
+def test_photographs_that_cannot_be_read_are_one_line(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError) as caught:
+        train(tiny(), [tmp_path / name], Run(tmp_path / "run", 1, steps=1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "../recipes/tad-x2", "gone", "x" * 300 + ".toml", "."])
+def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path, name):
+    with pytest.raises(UsageError, match="recipe"):
+        recipe.load(name)

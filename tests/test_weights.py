@@ -88,6 +88,152 @@ def test_a_description_that_is_none_is_refused(tmp_path, metadata):
         checkpoint.describe(path)
 
 
+def container(header, body=b"", length=None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + body
+
+
+def tensor(dtype="F32", shape=(1,), offsets=(0, 4)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+ABOUT = {"carcli": json.dumps({"id": "a", "family": "edsr", "scale": 2, "down": dict(TINY.down), "up": dict(TINY.up)})}
+
+
+def changed(data: bytes, change) -> bytes:
+    """A checkpoint's bytes with another header."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    return container(header, data[8 + length :])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        container({}, length=1 << 63),
+        container({}, length=(1 << 64) - 1),
+        container({}, length=3),
+        container(b"[]"),
+        container(b"[" * 100_000),
+        container(b"\xff{}"),
+        container({"x": tensor(), "__metadata__": {"carcli": 1}}, bytes(4)),
+        container({"x": tensor(), "__metadata__": {"carcli": {"id": "a"}}}, bytes(4)),
+        container({"x": {"dtype": "F32", "shape": "1"}}, bytes(4)),
+        container({"x": tensor(shape=(-1,))}, bytes(4)),
+        container({"x": tensor(shape=(True,))}, bytes(4)),
+        container({"x": tensor(shape=(1,) * 99)}, bytes(4)),
+        container(b'{"x": %s, "x": %s}' % ((json.dumps(tensor()).encode(),) * 2), bytes(4)),
+        container(b'{"x": {"dtype": "F32", "shape": [1' + b"0" * 5000 + b'], "data_offsets": [0, 4]}}', bytes(4)),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused_in_one_line_of_ours(tmp_path, data):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"bad\.safetensors: not a safetensors file, or a damaged one; copy") as caught:
+        checkpoint.describe(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h["up.head.0.bias"].update(data_offsets=[-4, 0]), "a damaged safetensors file"),
+        (lambda h: h["up.head.0.bias"].update(data_offsets=[1 << 62, (1 << 62) + 32]), "a damaged safetensors file"),
+        (lambda h: h["up.head.0.bias"].update(data_offsets=h["up.body.0.body.0.bias"]["data_offsets"]), "a damaged"),
+        (lambda h: h["up.head.0.bias"].update(dtype="BOOL"), "'up.head.0.bias' is stored as 'BOOL', not as one of F16"),
+        (lambda h: h["up.head.0.bias"].update(dtype="F8_E4M3"), "stored as 'F8_E4M3'"),
+        (lambda h: h["up.head.0.bias"].update(dtype="C64"), "stored as 'C64'"),
+        (lambda h: h["up.head.0.bias"].update(dtype="?" * 999), "stored as"),
+        (lambda h: h["up.head.0.bias"].update(shape=[]), r"has shape \(\), the network wants \(8,\)"),
+        (lambda h: h["up.head.0.bias"].update(shape=[0, 1 << 60]), "has shape"),
+        (lambda h: h["up.head.0.bias"].update(shape=[1 << 60, 1 << 60]), "has shape"),
+        (lambda h: h.pop("up.head.0.bias"), "'up.head.0.bias' is missing"),
+        (lambda h: h.update(other=h.pop("up.head.0.bias")), "is missing"),
+        (lambda h: h.update({"x" * 9999: tensor(offsets=(0, 0))}), "does not belong"),
+    ],
+)
+def test_tensors_that_make_no_sense_are_refused_in_one_line_of_ours(tiny, change, message):
+    path, _ = tiny
+    path.write_bytes(changed(path.read_bytes(), change))
+    with pytest.raises(WeightsError, match=rf"tiny\.safetensors.*{message}") as caught:
+        checkpoint.read(path, TINY)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("cut", [4, 8, 100, -1, -1000])
+def test_a_file_cut_anywhere_is_refused(tiny, cut):
+    path, _ = tiny
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(WeightsError, match=r"tiny\.safetensors: .*damaged"):
+        checkpoint.read(path, TINY)
+
+
+WRONG = [10**6, 10**30, 0, -1, True, "64", [64], {"a": 1}, 64.0, None, float("nan")]
+
+
+@pytest.mark.parametrize("value", WRONG)
+@pytest.mark.parametrize("name", ["features", "blocks", "fine_features", "fine_blocks", "basis", "cell", "res_scale", "guided"])
+def test_an_architecture_argument_out_of_bounds_is_refused_before_anything_is_built(tmp_path, monkeypatch, name, value):
+    nets = {"basis": "residual", "cell": "grey", "guided": "base"}
+    half, family = ("down", "edsr") if name == "basis" else ("down", "tad") if name in ("cell", "guided") else ("up", "edsr")
+    fine = {"blocks": 0, "fine_blocks": 0, "res_scale": 0}
+    if (value is True and name == "guided") or (name in fine and value == 0 and value is not False):
+        return
+    if name == "res_scale" and (isinstance(value, float | int) and not isinstance(value, bool) and value == value):
+        return  # any finite number scales
+    part = {name: value} | ({"net": nets[name]} if name in nets else {"tail": "direct"})
+    fields = {"id": "a", "family": family, "scale": 1 if name == "cell" else 2, half: part}
+    path = tmp_path / "few.safetensors"
+    path.write_bytes(container({"x": tensor(), "__metadata__": {"carcli": json.dumps(fields)}}, bytes(4)))
+    monkeypatch.setattr(torch.nn.Conv2d, "__init__", lambda *_, **__: pytest.fail("built"))
+    with pytest.raises(WeightsError, match=rf"few\.safetensors: architecture argument {name} must be") as caught:
+        load(choose(str(path), None))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [{"features": 1024, "blocks": 256}, {"net": ["a"]}, {"net": "x" * 60_000}, {"scale": 4},
+                                  {"x" * 60_000: 1}])  # fmt: skip
+def test_what_a_few_bytes_describe_takes_no_memory(tmp_path, monkeypatch, part):
+    fields = {"id": "a", "family": "edsr", "scale": 2, "up": {"tail": "direct", **part}}
+    path = tmp_path / "few.safetensors"
+    path.write_bytes(container({"x": tensor(), "__metadata__": {"carcli": json.dumps(fields)}}, bytes(4)))
+    monkeypatch.setattr(checkpoint, "build", lambda *_: pytest.fail("built"))
+    with pytest.raises(WeightsError, match=r"few\.safetensors") as caught:
+        load(choose(str(path), None))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("field", ["scale", "down", "up", "family", "id", "x" * 50_000])
+def test_what_is_wrong_with_a_description_is_said_in_few_words(tiny, field):
+    path, _ = tiny
+    fields = {"id": "a", "family": "edsr", "scale": 2, field: ["x" * 10_000]}
+    path.write_bytes(changed(path.read_bytes(), lambda h: h.update(__metadata__={"carcli": json.dumps(fields)})))
+    with pytest.raises(WeightsError, match="its carcli description: ") as caught:
+        checkpoint.describe(path)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_description_is_bounded(tiny, tmp_path):
+    path, pair = tiny
+    long = {"id": "a", "family": "x" * (1 << 16), "scale": 2}
+    path.write_bytes(changed(path.read_bytes(), lambda h: h.update(__metadata__={"carcli": json.dumps(long)})))
+    with pytest.raises(WeightsError, match="description is longer than 64 kB"):
+        checkpoint.describe(path)
+    with pytest.raises(WeightsError, match="description would be longer"):
+        checkpoint.write(tmp_path / "x.safetensors", replace(TINY, up={"tail": "x" * (1 << 16)}), *pair)
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "folder.safetensors", "x" * 300 + ".safetensors", "a\0b.safetensors",
+                                  "file/x.safetensors"])  # fmt: skip
+def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path, name):
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"safetensors"):
+        choose(str(tmp_path / name), None)
+
+
 BUNDLED = [entry for entry in manifest.entries() if not entry.archive]
 
 
@@ -219,6 +365,13 @@ def test_a_scale_that_makes_no_sense_is_refused(tiny, scale):
     for model in ("edsr", "bicubic", "best", "tad-x2", str(tiny[0])):
         with pytest.raises(UsageError, match=f"scale must be a whole number from 1 to 128, not {scale}"):
             choose(model, scale)
+
+
+def test_a_chain_that_no_tag_could_name_is_refused():
+    with pytest.raises(WeightsError, match="joins 8 checkpoints; a chain has 7 at most"):
+        choose("+".join(["tad-x2"] * 8), None)
+    with pytest.raises(WeightsError, match="is for scale 256; the largest is 128"):
+        choose("+".join(["tad-x4"] * 4), None)
 
 
 def test_a_family_means_its_first_checkpoint_at_the_scale():

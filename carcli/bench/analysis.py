@@ -68,7 +68,7 @@ def draw_offsets(rescaler: Rescaler, hr: Pixels, region: Region | None = None) -
     height, width = (n // step * step for n in hr.shape[:2])
     hr = hr[:height, :width]
     h, w = height // scale, width // scale
-    left, top, columns, rows = region or (w // 2 - 1, h // 2 - 1, 2, 2)
+    left, top, columns, rows = region or (max(w // 2 - 1, 0), max(h // 2 - 1, 0), min(w, 2), min(h, 2))
     if left < 0 or top < 0 or columns < 1 or rows < 1 or left + columns > w or top + rows > h:
         raise UsageError(f"region {left},{top},{columns},{rows} lies outside the LR image of {w}x{h} pixels")
     x = to_tensor(hr, rescaler.device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from carcli.bench import table
-from carcli.bench.compare import WIDEST_BORDER, Measured, Setup, Shown, compare
+from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
 from carcli.bench.datasets import Images
-from carcli.errors import WeightsError
+from carcli.errors import ImageError, WeightsError
 from carcli.models.families import CLASSICAL
 from carcli.rescale.refine import Refinement
 from carcli.rescale.rescaler import Rescaler, load
@@ -21,7 +21,10 @@ class Observer:
     def image(self, measured: Measured, shown: Shown) -> None:
         """One image was restored by one model. May raise ``OSError``."""
 
-    def mean(self, measured: Measured) -> None:
+    def failed(self, failed: Failed) -> None:
+        """One image could not be measured with one model, and is left out."""
+
+    def mean(self, mean: Mean) -> None:
         """A dataset is through with one model."""
 
     def finish(self, rows: Sequence[table.Row]) -> None:
@@ -66,31 +69,44 @@ def pairs_of(models: Sequence[str], scale: int, device: str, precision: str, say
                 raise
             say(str(error))
             continue
-        pairs.setdefault(rescaler.id, rescaler)
+        if pairs.setdefault(rescaler.id, rescaler).digest != rescaler.digest:
+            say(f"{name} has the id of another model that is measured, {rescaler.id}, and is left out")
     return list(pairs.values())
 
 
 def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
-    """Measure everything; returns the table's rows, the published ones among them.
+    """Measure everything that can be; returns the table's rows, the published ones among them.
 
-    Raises ``ImageError`` that names the file, and ``OSError`` as the observers do.
+    Raises ``ImageError`` where nothing can be measured, and ``OSError`` as the observers do.
     """
-
-    def keep(measured: Measured, shown: Shown) -> None:
-        for observer in observers:
-            observer.image(measured, shown)
-
-    means: list[Measured] = []
+    means: list[Mean] = []
     for dataset in plan.datasets:
         for scale, group in plan.pairs.items():
             bicubic = load("bicubic", scale, plan.device)
             for rescaler in group:
                 for refinement in plan.refinements:
-                    mean = compare(dataset, Setup(rescaler, bicubic, refinement, plan.widest_border), keep)
-                    means.append(mean)
-                    for observer in observers:
-                        observer.mean(mean)
-    rows = table.assemble(means, {dataset.name: len(dataset.files) for dataset in plan.datasets})
+                    means += _mean(dataset, Setup(rescaler, bicubic, refinement, plan.widest_border), observers)
+    if not means:
+        raise ImageError("none of the images could be measured")
+    rows = table.assemble(means)
     for observer in observers:
         observer.finish(rows)
     return rows
+
+
+def _mean(dataset: Images, setup: Setup, observers: Sequence[Observer]) -> Iterator[Mean]:
+    """What a setup reaches on a dataset; nothing where none of its images can be measured."""
+    rows = []
+    for result in each(dataset, setup):
+        for observer in observers:
+            if isinstance(result, Failed):
+                observer.failed(result)
+            else:
+                observer.image(*result)
+        if not isinstance(result, Failed):
+            rows.append(result[0])
+    if rows:
+        whole = Mean(mean(rows), images=len(rows), of=len(dataset.files))
+        for observer in observers:
+            observer.mean(whole)
+        yield whole

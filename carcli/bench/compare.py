@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from carcli.images.picture import Picture, Pixels
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import peak as memory
+from carcli.weights import regular
 
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
@@ -39,9 +41,9 @@ class Measured:
     lr_psnr_rgb: float  # the same over all channels: what is hidden in colour shows here
     lr_psnr_seen: float  # the same when both are blurred: what is seen at arm's length
     lr_psnr_seen_worst: float  # the same in the worst 32x32 block
-    lr_bpp: float  # bits per LR pixel as PNG
+    lr_bpp: float  # bits per LR pixel of the file that ``down`` writes: PNG, with tag, profile and EXIF
     lr_bpp_webp: float  # as lossless WebP
-    lr_bytes: float  # of the LR file, tag included
+    lr_bytes: float  # of that file
     hr_bytes: float  # of the original file
     seconds_down: float
     seconds_up: float
@@ -60,7 +62,26 @@ class Shown:
     sr: Pixels
 
 
-Keep = Callable[[Measured, Shown], object]
+@dataclass(frozen=True)
+class Failed:
+    """An image that cannot be measured."""
+
+    dataset: str
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mean:
+    """What a model reaches on a dataset, and on how many of its images."""
+
+    measured: Measured
+    images: int
+    of: int
+
+    @property
+    def whole(self) -> bool:
+        return self.images == self.of
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,7 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     began = time.perf_counter()
     down = rescaler.down_picture(hr) if setup.refinement is None else down_refined(rescaler, hr, setup.refinement)[0]
     seconds_down = time.perf_counter() - began
-    file = _encoded(down)
+    file = codec.to_bytes(down)
     lr = codec.decode(file)
     began = time.perf_counter()
     sr = rescaler.up_picture(lr)
@@ -119,12 +140,6 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
         seconds_up=seconds_up,
         peak_mb=memory.peak(rescaler.device),
     )
-
-
-def _encoded(picture: Picture) -> bytes:
-    file = io.BytesIO()
-    codec.encode(picture, file)
-    return file.getvalue()
 
 
 def _webp_bytes(pixels: Pixels) -> int:
@@ -152,7 +167,8 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
     """
     scale, border = setup.rescaler.scale, setup.border
     width, height = (n // scale * scale or n for n in picture.size)
-    hr = Picture(_rgb(picture)[:height, :width])
+    profile = picture.icc if picture.pixels.shape[2] == 3 else None  # a grey one does not fit RGB
+    hr = Picture(_rgb(picture)[:height, :width], icc=profile, exif=picture.exif)
     trip = _travel(setup, hr)
     shown = Shown(hr=hr.pixels, lr=_rgb(trip.lr), sr=trip.sr.pixels)
     reference = _bicubic_lr(setup, hr)
@@ -169,7 +185,7 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
         lr_psnr_rgb=metrics.psnr_rgb(reference, shown.lr, 0),
         lr_psnr_seen=metrics.psnr_seen(reference, shown.lr),
         lr_psnr_seen_worst=metrics.psnr_seen_worst(reference, shown.lr),
-        lr_bpp=8 * len(_encoded(Picture(trip.down.pixels))) / lr_pixels,  # of the pixels alone: without the tag
+        lr_bpp=8 * len(trip.file) / lr_pixels,
         lr_bpp_webp=8 * _webp_bytes(_rgb(trip.down)) / lr_pixels,
         lr_bytes=len(trip.file),
         hr_bytes=hr_bytes,
@@ -189,18 +205,32 @@ def mean(rows: Sequence[Measured]) -> Measured:
     return replace(rows[0], image=None, **averages)
 
 
-def compare(images: Images, setup: Setup, keep: Keep = lambda measured, shown: None) -> Measured:
-    """The mean over a dataset; ``keep`` is given every image. Raises ``ImageError`` that names the file."""
-    rows = []
-    for path in images.files:
-        measured, shown = measure(_read(path), setup, images.name, path.name, path.stat().st_size)
-        keep(measured, shown)
-        rows.append(measured)
-    return mean(rows)
+def each(images: Images, setup: Setup) -> Iterator[tuple[Measured, Shown] | Failed]:
+    """Every image of a dataset, measured, or the reason why it cannot be."""
+    return (_one(path, images.name, setup) for path in images.files)
 
 
-def _read(path: Path) -> Picture:
+def _one(path: Path, dataset: str, setup: Setup) -> tuple[Measured, Shown] | Failed:
     try:
-        return codec.read(path)
+        with regular.opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+        return measure(codec.read(path), setup, dataset, path.name, size)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except MemoryError:
+        reason = "not enough memory"
+    except RuntimeError as error:  # torch's: a device's memory, above all
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Failed(dataset, path.name, reason)
+
+
+def compare(images: Images, setup: Setup) -> Measured:
+    """The mean over a dataset. Raises ``ImageError`` that names the first image that cannot be measured."""
+    rows = []
+    for result in each(images, setup):
+        if isinstance(result, Failed):
+            raise ImageError(f"{result.dataset}/{result.image}: {result.reason}")
+        rows.append(result[0])
+    return mean(rows)

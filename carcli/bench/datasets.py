@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carcli.errors import UsageError
@@ -24,21 +25,41 @@ class Images:
 def find(name: str, watch: Watch = unwatched) -> Images:
     """A dataset by name or by path; a pinned one is fetched, and verified file by file.
 
-    Raises ``UsageError`` for an unknown name or an empty folder, ``WeightsError`` for a dataset
-    that cannot be fetched.
+    Raises ``UsageError`` for an unknown name or a folder that is empty or cannot be read, ``WeightsError`` for a
+    dataset that cannot be fetched.
     """
     folder = Path(name)
     datasets = {dataset.id: dataset for dataset in manifest.manifest().datasets}
-    if name.lower() in datasets and not folder.is_dir():
-        dataset = datasets[name.lower()]
-        folder = fetch_dataset(dataset, watch)
-        return Images(dataset.id, tuple(folder / file.name for file in dataset.files), pinned=True)
-    if not folder.is_dir():
-        folder = dataset_folder(name.lower())
-    if not folder.is_dir():
-        known = ", ".join(datasets)
-        raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {folder.parent}")
-    files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
+    try:
+        if name.lower() in datasets and not folder.is_dir():
+            dataset = datasets[name.lower()]
+            folder = fetch_dataset(dataset, watch)
+            return Images(dataset.id, tuple(folder / file.name for file in dataset.files), pinned=True)
+        if not folder.is_dir() and manifest.ID.fullmatch(name.lower()):
+            folder = dataset_folder(name.lower())
+        if not folder.is_dir():
+            known, others = ", ".join(datasets), dataset_folder("")
+            raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
+        files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
+    except OSError as error:
+        raise UsageError(f"{error.filename or name}: {error.strerror or error}") from error
     if not files:
         raise UsageError(f"{folder}: holds no images")
-    return Images(folder.resolve().name.lower(), files)
+    return Images(folder.resolve().name.lower() or "root", files)
+
+
+def find_all(names: Iterable[str], watch: Watch = unwatched) -> list[Images]:
+    """Datasets by name or by path, each once; where two are called the same, the later has a number behind its name.
+
+    Raises ``UsageError`` and ``WeightsError`` as ``find`` does.
+    """
+    found = list({images.files: images for images in (find(name, watch) for name in names)}.values())
+    taken: set[str] = set()
+    for i, images in enumerate(found):
+        name, number = images.name, 1
+        while name in taken:
+            number += 1
+            name = f"{images.name}-{number}"
+        taken.add(name)
+        found[i] = replace(images, name=name)
+    return found

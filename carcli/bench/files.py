@@ -12,11 +12,13 @@ from PIL import Image
 from carcli.bench import analysis
 from carcli.bench.benchmark import Observer
 from carcli.bench.compare import Measured, Shown
+from carcli.bench.names import Names, plain
 from carcli.bench.report import Report
 from carcli.bench.table import Row
 from carcli.errors import UsageError
 from carcli.models.resampler_net import ContentAdaptiveResampler
 from carcli.rescale.rescaler import Rescaler
+from carcli.runtime.files import remove_leftovers, write_whole
 
 
 def _model(measured: Measured) -> str:
@@ -24,8 +26,30 @@ def _model(measured: Measured) -> str:
     return f"{measured.model.replace(' ', '')}-x{measured.scale}"
 
 
-def _stem(measured: Measured) -> str:
-    return Path(str(measured.image)).stem
+class _Output:
+    """Folders that PNGs are written to, whole or not at all; what a killed run was writing there is cleared away."""
+
+    def __init__(self) -> None:
+        self._cleared: set[Path] = set()
+
+    def write(self, folder: Path, name: str, picture: Image.Image) -> None:
+        """Raises ``OSError``."""
+        if folder not in self._cleared:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers([folder])
+            self._cleared.add(folder)
+        write_whole(folder / name, lambda file: picture.save(file, "PNG"))
+
+
+class _Stems:
+    """Names of images as parts of file names: two that differ in their suffix alone have two."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, Names] = {}  # by dataset
+
+    def of(self, measured: Measured) -> str:
+        image = str(measured.image)
+        return self._names.setdefault(measured.dataset, Names()).of(image, Path(image).stem)
 
 
 class SavedImages(Observer):
@@ -33,12 +57,12 @@ class SavedImages(Observer):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._output, self._datasets, self._stems = _Output(), Names(), _Stems()
 
     def image(self, measured: Measured, shown: Shown) -> None:
-        folder = self._folder / measured.dataset / _model(measured)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._folder / self._datasets.of(measured.dataset, measured.dataset) / plain(_model(measured))
         for kind, pixels in (("lr", shown.lr), ("sr", shown.sr)):
-            Image.fromarray(pixels.copy()).save(folder / f"{_stem(measured)}.{kind}.png")
+            self._output.write(folder, f"{self._stems.of(measured)}.{kind}.png", Image.fromarray(pixels.copy()))
 
 
 class Spectra(Observer):
@@ -46,36 +70,47 @@ class Spectra(Observer):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._output, self._names = _Output(), Names()
         self._spectra: dict[str, list[NDArray[np.float64]]] = {}
 
     def image(self, measured: Measured, shown: Shown) -> None:
-        name = f"{measured.dataset}-{_model(measured)}"
+        model = _model(measured)
+        name = self._names.of((measured.dataset, model), f"{measured.dataset}-{model}")
         self._spectra.setdefault(name, []).append(analysis.spectrum(shown.lr))
 
     def finish(self, rows: Sequence[Row]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         for name, spectra in self._spectra.items():
-            analysis.draw_spectrum(spectra).save(self._folder / f"{name}.spectrum.png")
+            self._output.write(self._folder, f"{name}.spectrum.png", analysis.draw_spectrum(spectra))
 
 
 class Offsets(Observer):
     """Where each resampler samples (CAR, figure 4); ``pairs`` are those that are measured, by scale.
 
-    Raises ``UsageError`` where none of them does so at offsets.
+    An image without such a region is passed over, unless it is the first. Raises ``UsageError`` then, and
+    where none of the pairs samples at offsets.
     """
 
     def __init__(self, folder: Path, region: analysis.Region | None, pairs: Mapping[int, Sequence[Rescaler]]) -> None:
-        self._folder, self._region = folder, region
+        self._folder, self._region, self._drawn = folder, region, False
+        self._output, self._names = _Output(), Names()
         self._pairs = {(pair.id, scale): pair for scale, group in pairs.items() for pair in group}
         if not any(isinstance(pair.networks.down, ContentAdaptiveResampler) for pair in self._pairs.values()):
             raise UsageError("none of the models samples at offsets of its own; name edsr-base-x4, say, with --model")
 
     def image(self, measured: Measured, shown: Shown) -> None:
         rescaler = self._pairs[measured.model.split(" ")[0], measured.scale]
-        if isinstance(rescaler.networks.down, ContentAdaptiveResampler):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            name = f"{measured.dataset}-{_stem(measured)}-{measured.model}.offsets.png"
-            analysis.draw_offsets(rescaler, shown.hr, self._region).save(self._folder / name)
+        if not isinstance(rescaler.networks.down, ContentAdaptiveResampler):
+            return
+        try:
+            drawing = analysis.draw_offsets(rescaler, shown.hr, self._region)
+        except UsageError:
+            if self._region is not None and not self._drawn:
+                raise
+            return
+        stem, model = Path(str(measured.image)).stem, _model(measured)
+        name = self._names.of((measured.dataset, measured.image, model), f"{measured.dataset}-{stem}-{model}")
+        self._output.write(self._folder, f"{name}.offsets.png", drawing)
+        self._drawn = True
 
 
 class Page(Observer):

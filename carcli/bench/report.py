@@ -19,6 +19,7 @@ from carcli.bench.compare import Measured, Shown
 from carcli.bench.table import COLUMNS, LEGEND, Row, cells, used
 from carcli.images.metrics import luma
 from carcli.images.picture import Pixels
+from carcli.runtime import text
 from carcli.runtime.files import write_whole
 
 GAIN = 8  # errors are shown so many times as strong
@@ -48,7 +49,7 @@ class Report:
 
     def keep(self, measured: Measured, shown: Shown) -> None:
         """Take in one restored image."""
-        name = f"{measured.dataset}/{measured.image}"
+        name = text.shown(f"{measured.dataset}/{measured.image}")
         if (name, measured.scale) not in self._originals:
             self._originals[name, measured.scale] = _embedded(shown.hr)
         figure = Figure(
@@ -70,7 +71,7 @@ class Report:
             images=self._figures,
             gain=GAIN,
         )
-        write_whole(path, lambda file: file.write(page.encode()))
+        write_whole(path, lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
 
 def _embedded(pixels: Pixels, lossless: bool = False) -> str:

@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from carcli.bench import published
-from carcli.bench.compare import Measured
+from carcli.bench.compare import Mean
+from carcli.runtime.text import shown
 
 Row = dict[str, Any]  # column → value; missing where there is none
 
@@ -49,11 +52,13 @@ COLUMNS = {
 LEGEND = (
     "Means over each dataset, PSNR in dB, on Y with a border of `scale` pixels cut (8 at most). vs: dB ahead of the published "
     "CAR & EDSR (released) and IRN. LR: PSNR of the LR image against the bicubic one; seen: over RGB with "
-    "both blurred by a Gaussian of one pixel, and in the worst 32x32 block. b/px: bits per LR pixel."
+    "both blurred by a Gaussian of one pixel, and in the worst 32x32 block. b/px: bits per LR pixel, "
+    "as the PNG file that down writes, tag and profile included, and as lossless WebP."
 )
 TAD = ("dataset", "images", "scale", "model", "psnr_rgb", "lr_psnr_rgb", "lr_bpp", "seconds_down", "seconds_up")
 TAD_LEGEND = "Means over each dataset, PSNR in dB over RGB, no border cut. LR: PSNR of the LR image against the bicubic one."
 NAMES = ("dataset", "model")  # columns of text
+ESCAPED = re.compile(r"[\\`*\[\]<>&|~]")  # what Markdown takes for more than text
 DISPENSABLE = (  # the first goes first
     "peak_mb",
     "lr_bpp_webp",
@@ -69,29 +74,32 @@ DISPENSABLE = (  # the first goes first
 )
 
 
-def assemble(means: Sequence[Measured], counts: Mapping[str, int]) -> list[Row]:
-    """Rows in the order of datasets and scales, ours first, then what is published for the same.
-
-    ``counts`` are the images of each dataset.
-    """
+def assemble(means: Sequence[Mean]) -> list[Row]:
+    """Rows in the order of datasets and scales, ours first, then what is published for the same."""
     rows: list[Row] = []
-    for dataset, scale in dict.fromkeys((mean.dataset, mean.scale) for mean in means):
-        group = [mean for mean in means if (mean.dataset, mean.scale) == (dataset, scale)]
-        rows += [_ours(mean, counts[dataset]) for mean in group]
+    for dataset, scale in dict.fromkeys((mean.measured.dataset, mean.measured.scale) for mean in means):
+        group = [mean for mean in means if (mean.measured.dataset, mean.measured.scale) == (dataset, scale)]
+        rows += [_ours(mean) for mean in group]
         for name, reached in published.rows(dataset, scale):
             row: Row = {"dataset": dataset, "scale": scale, "model": f"published: {name}", "published": True}
             rows.append(row | reached.model_dump(exclude_none=True))
     return rows
 
 
-def _ours(mean: Measured, images: int) -> Row:
-    row: Row = {"images": images, "published": False}
-    row |= {k: v for k, v in asdict(mean).items() if k != "image" and not (isinstance(v, float) and math.isnan(v))}
+def _ours(mean: Mean) -> Row:
+    measured = mean.measured
+    row: Row = {"images": mean.images, "of": mean.of, "published": False}
+    row |= {k: v for k, v in asdict(measured).items() if k != "image" and not (isinstance(v, float) and math.isnan(v))}
     for key, name in (("ahead_of_car", published.CAR), ("ahead_of_irn", published.IRN)):
-        ahead = published.ahead(mean.psnr_y, mean.dataset, mean.scale, name)
-        if ahead is not None:
+        ahead = published.ahead(measured.psnr_y, measured.dataset, measured.scale, name)
+        if ahead is not None and mean.whole:  # other images are another dataset
             row[key] = ahead
     return row
+
+
+def whole(row: Row) -> bool:
+    """Whether a row is of all images of its dataset."""
+    return bool(row.get("images") == row.get("of"))
 
 
 def cells(row: Row) -> dict[str, str]:
@@ -107,8 +115,10 @@ def _cell(row: Row, key: str) -> str:
         return ""
     if key == "scale":
         return f"x{value}"
+    if key == "images" and not whole(row):
+        return f"{value} of {row['of']}"
     if not isinstance(value, float):
-        return str(value)
+        return shown(value)
     sign = "+" if key.startswith("ahead") and value >= 0 else ""
     return "∞" if math.isinf(value) else f"{sign}{value:.{COLUMNS[key].digits}f}"
 
@@ -120,7 +130,8 @@ def used(rows: Sequence[Row], tad: bool = False) -> list[str]:
 
 def _fitting(rows: Sequence[Row], keys: list[str], width: int) -> list[str]:
     """What is left of the columns where the most dispensable go until ``width`` characters suffice."""
-    for dispensable in ("", *DISPENSABLE):
+    kept = () if all(whole(row) for row in rows) else ("images",)  # it says which means are not of all images
+    for dispensable in ("", *(key for key in DISPENSABLE if key not in kept)):
         keys = [key for key in keys if key != dispensable]
         longest = [max(len(COLUMNS[key].title), *(len(_cell(row, key)) for row in rows)) for key in keys]
         if sum(longest) + 3 * len(keys) + 1 <= width:
@@ -144,7 +155,7 @@ def rich(rows: Sequence[Row], width: int, tad: bool = False) -> Table:
     for key in keys:
         table.add_column(COLUMNS[key].title, justify="left" if key in NAMES else "right", no_wrap=True)
     for row, last in _with_ends(rows):
-        table.add_row(*(_cell(row, key) for key in keys), style="dim" if row["published"] else "", end_section=last)
+        table.add_row(*(Text(_cell(row, key)) for key in keys), style="dim" if row["published"] else "", end_section=last)
     return table
 
 
@@ -154,19 +165,24 @@ def markdown(rows: Sequence[Row], tad: bool = False) -> str:
     lines = ["| " + " | ".join(COLUMNS[key].title for key in keys) + " |"]
     lines.append("|" + "|".join("---" if key in NAMES else "---:" for key in keys) + "|")
     for row in rows:
-        text = [_cell(row, key) for key in keys]
+        text = [ESCAPED.sub(r"\\\g<0>", _cell(row, key)) for key in keys]
         lines.append("| " + " | ".join(f"*{cell}*" if row["published"] and cell else cell for cell in text) + " |")
     return "\n".join([*lines, "", TAD_LEGEND if tad else LEGEND])
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """CSV with every figure unrounded."""
+    """CSV with every figure unrounded. A name that a spreadsheet would take for a formula has an apostrophe before it."""
     out = io.StringIO()
-    fields = ["published", *[key for key in COLUMNS if key != "bytes"], "lr_bytes", "hr_bytes"]
+    fields = ["published", *[key for key in COLUMNS if key != "bytes"], "of", "lr_bytes", "hr_bytes"]
     writer = csv.DictWriter(out, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _inert(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")
+
+
+def _inert(text: str) -> str:
+    text = shown(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def finite(row: Mapping[str, Any]) -> Row:

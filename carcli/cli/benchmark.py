@@ -9,18 +9,20 @@ from typing import cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from carcli.bench import benchmark, files, table
 from carcli.bench.benchmark import Observer, Plan
-from carcli.bench.compare import WIDEST_BORDER, Measured, Shown
-from carcli.bench.datasets import find
+from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Shown
+from carcli.bench.datasets import find_all
 from carcli.cli.bars import progress_bar
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
-from carcli.cli.common import CANNOT_RUN, allow_large_images, emit, note_precision, say_error
+from carcli.cli.common import CANNOT_RUN, SOME_FAILED, allow_large_images, emit, note_precision, say_error
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError
 from carcli.rescale.refine import Method, Refinement
+from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
 
 
@@ -30,8 +32,28 @@ class JsonLines(Observer):
     def image(self, measured: Measured, shown: Shown) -> None:
         emit({"event": "image", **table.finite(asdict(measured))})
 
-    def mean(self, measured: Measured) -> None:
-        emit({"event": "mean", **table.finite(asdict(measured))})
+    def mean(self, mean: Mean) -> None:
+        emit({"event": "mean", **table.finite(asdict(mean.measured)), "images": mean.images, "of": mean.of})
+
+
+class Failures(Observer):
+    """Every image that cannot be measured, said once as it comes, and counted."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._said: set[Failed] = set()
+
+    def failed(self, failed: Failed) -> None:
+        if failed not in self._said:
+            self._said.add(failed)
+            if self._as_json:
+                emit({"event": "failed", **asdict(failed)})
+            say_error(text.shown(f"{failed.dataset}/{failed.image}: left out ({failed.reason})"))
+
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return len({(failed.dataset, failed.image) for failed in self._said})
 
 
 class Terminal(Observer):
@@ -40,16 +62,26 @@ class Terminal(Observer):
     def __init__(self, bar: Progress, images: int, flags: BenchFlags) -> None:
         self._bar, self._task = bar, bar.add_task("measuring", total=images)
         self._lines = not flags.quiet and not bar.console.is_terminal
+        self._rows: Sequence[table.Row] = ()
         self._form, self._tad = flags.form, flags.protocol is Protocol.tad
 
     def image(self, measured: Measured, shown: Shown) -> None:
-        place, psnr = f"{measured.dataset}/{measured.image}", f"{measured.psnr_y:.2f} dB"
-        self._bar.update(self._task, advance=1, description=f"{place} {measured.model}: {psnr}")
+        place, psnr = text.shown(f"{measured.dataset}/{measured.image}"), f"{measured.psnr_y:.2f} dB"
+        self._bar.update(self._task, advance=1, description=escape(f"{place} {measured.model}: {psnr}"))
         if self._lines:
             say_error(f"{place} {measured.model} x{measured.scale}: {psnr}")
 
-    def show(self, rows: Sequence[table.Row]) -> None:
-        """Print the table on standard output."""
+    def failed(self, failed: Failed) -> None:
+        self._bar.update(self._task, advance=1)
+
+    def finish(self, rows: Sequence[table.Row]) -> None:
+        self._rows = rows
+
+    def show(self) -> None:
+        """Print the table on standard output, if the benchmark is through."""
+        rows = self._rows
+        if not rows:
+            return
         if self._form is Format.table:
             out = Console() if Console().is_terminal else Console(width=200)
             out.print(table.rich(rows, out.width, self._tad))
@@ -78,7 +110,7 @@ def _plan(flags: BenchFlags) -> Plan:
     if not any(pairs.values()):
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
     with download_bar(flags.quiet or flags.as_json) as watch:
-        datasets = [find(name, watch) for name in flags.dataset]
+        datasets = find_all(flags.dataset, watch)
     border = 0 if flags.protocol is Protocol.tad else WIDEST_BORDER
     return Plan(datasets=datasets, pairs=pairs, refinements=refinements, widest_border=border, device=flags.device)
 
@@ -99,25 +131,34 @@ def _files(flags: BenchFlags, plan: Plan) -> Iterator[Observer]:
 def _unwritable_is_said(flags: BenchFlags) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:  # nobody reads any more
+        raise
     except OSError as error:
-        say_error(f"{error.filename or flags.report or flags.save}: {error.strerror or error}")
+        place = error.filename or flags.report or flags.save or flags.spectrum or flags.offsets
+        say_error(f"{place}: {error.strerror or error}")
         raise typer.Exit(CANNOT_RUN) from error
 
 
 def run(flags: BenchFlags) -> None:
-    """Carry out ``carcli bench``."""
+    """Carry out ``carcli bench``. Raises ``ImageError`` where nothing can be measured."""
     allow_large_images()
     note_precision(flags.device, flags.precision)
     if flags.refine:
         give_back_at_once()
     plan = _plan(flags)
-    observers = list(_files(flags, plan))
+    failures = Failures(flags.as_json)
+    observers = [failures, *_files(flags, plan)]
     if flags.as_json:
         with _unwritable_is_said(flags):
             benchmark.run(plan, [*observers, JsonLines()])
-        return
-    with progress_bar(wanted=not flags.quiet) as bar:
+    else:
+        bar = progress_bar(wanted=not flags.quiet)
         terminal = Terminal(bar, plan.images, flags)
-        with _unwritable_is_said(flags):
-            rows = benchmark.run(plan, [*observers, terminal])
-    terminal.show(rows)
+        try:
+            with bar, _unwritable_is_said(flags):
+                benchmark.run(plan, [terminal, *observers])
+        finally:
+            terminal.show()  # where a report cannot be written, too
+    if failures.count:
+        say_error(f"{failures.count} image{'s' * (failures.count != 1)} left out")
+        raise typer.Exit(SOME_FAILED)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, emit, say_error
 from carcli.cli.downloads import download_bar
@@ -42,7 +43,7 @@ def _checkpoint_table(states: Sequence[tuple[Entry, str]]) -> Table:
         psnr = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if not f.scale}
         parameters, size = f"{entry.parameters / 1e6:.2f} M", f"{entry.bytes / 1e6:.1f}" if entry.bytes else ""
         cells = [entry.id, entry.family, f"x{entry.scale}", state, parameters, size]
-        table.add_row(*cells, *(psnr.get(name, "") for name in measured))
+        table.add_row(*map(Text, cells), *(psnr.get(name, "") for name in measured))
     return table
 
 

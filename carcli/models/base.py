@@ -17,7 +17,8 @@ class Network(nn.Module):
     """One half of a pair: an image (B, C, H, W) in [0, 1] → one ``scale`` times smaller or larger.
 
     The result is not clamped. A network gives its ``scale`` to this constructor, says in its class
-    or its own constructor what differs from the defaults below, and defines ``forward``.
+    or its own constructor what differs from the defaults below, and defines ``forward``. Its constructor
+    works on torch's ``meta`` device too: it looks at no value of a tensor.
     """
 
     scale: int

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from carcli.models.arguments import Blocks, Features, Scale
 from carcli.models.base import Network
 from carcli.models.layers import MeanShift, ResidualBlock, autocast_like, bicubic_up, start_at_zero, start_small
 from carcli.models.registry import upscaler
@@ -23,14 +24,14 @@ from carcli.models.registry import upscaler
 class EdsrConfig:
     """The size of an EDSR; the defaults are the CAR authors'."""
 
-    scale: int  # 2 or 4 (any for the direct tail)
-    features: int = 256
-    blocks: int = 32
+    scale: Scale  # 2 or 4 (any for the direct tail)
+    features: Features = 256
+    blocks: Blocks = 32
     res_scale: float = 0.1  # of what a block adds
     # doublings with convolutions between, or one pixel shuffle that is added to bicubic
     tail: Literal["progressive", "direct"] = "progressive"
-    fine_features: int = 32  # of the blocks at twice the LR's resolution (direct tail)
-    fine_blocks: int = 0
+    fine_features: Features = 32  # of the blocks at twice the LR's resolution (direct tail)
+    fine_blocks: Blocks = 0
 
 
 class FineDecoder(nn.Module):

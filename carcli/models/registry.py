@@ -17,11 +17,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import torch
 
 import carcli.models
 from carcli.errors import WeightsError
+from carcli.models.arguments import brief, check
 from carcli.models.base import Network, Pair
 
 Architecture = Mapping[str, Any]  # arguments of one half, as in a recipe: {"net": "base", "features": 64}
@@ -38,13 +41,15 @@ class Kind:
     config: type[Any] | None  # the dataclass of its arguments; None: it takes the scale alone
     up: str = EDSR  # of a downscaler: the upscaler where nothing is said
 
-    def build(self, arguments: Architecture, scale: int) -> Network:
-        """Raises ``WeightsError`` that names an argument that it does not know."""
-        known = {field.name for field in fields(self.config)} if self.config else {"scale"}
-        unknown = sorted(arguments.keys() - known)
-        if unknown:
-            raise WeightsError(f"unknown architecture argument {unknown[0]!r} (known: {', '.join(sorted(known))})")
-        return self.make(self.config(scale=scale, **arguments) if self.config else scale)
+    def check(self, arguments: Architecture, scale: int) -> Architecture:
+        """The arguments, with the scale. Raises ``WeightsError`` that names one that is unknown or out of bounds."""
+        if "scale" in arguments:
+            raise WeightsError("architecture argument scale is the checkpoint's, and not that of one half")
+        return check(self.config, {"scale": scale, **arguments})
+
+    def build(self, checked: Architecture) -> Network:
+        """The network, of arguments that were checked."""
+        return self.make(checked["scale"] if self.config is None else self.config(**checked))
 
 
 DOWNSCALERS: dict[str, dict[str, Kind]] = {}  # by family and name
@@ -97,8 +102,8 @@ def _named(kinds: Mapping[str, Kind], arguments: Architecture, default: str, wha
     """The kind that ``net`` names, and the other arguments."""
     rest = dict(arguments)
     name = rest.pop("net", default)
-    if name not in kinds:
-        raise WeightsError(f"unknown {what} {name!r} (known: {', '.join(sorted(kinds))})")
+    if not isinstance(name, str) or name not in kinds:
+        raise WeightsError(f"unknown {what} {brief(name)} (known: {', '.join(sorted(kinds))})")
     return kinds[name], rest
 
 
@@ -106,16 +111,17 @@ def build(family: str, scale: int, architecture: Mapping[str, Architecture]) -> 
     """The networks of a checkpoint, with fresh weights.
 
     ``architecture`` holds the arguments of ``down`` and ``up``. Raises ``WeightsError`` for an
-    unknown family, network or argument, and for halves that do not fit together.
+    unknown family, network or argument, one out of bounds, and for halves that do not fit together.
     """
     _look_through()
     if family not in DOWNSCALERS:
-        raise WeightsError(f"unknown family {family!r} (known: {', '.join(sorted(DOWNSCALERS))})")
+        raise WeightsError(f"unknown family {brief(family)} (known: {', '.join(sorted(DOWNSCALERS))})")
     given = architecture.get("down", {})
     try:
         down, down_arguments = _named(DOWNSCALERS[family], given, DEFAULTS[family], f"downscaler of family {family}")
         up, up_arguments = _named(UPSCALERS, architecture.get("up", {}), down.up, "upscaler")
-        pair = Pair(down.build(down_arguments, scale), up.build(up_arguments, scale))
+        down_arguments, up_arguments = down.check(down_arguments, scale), up.check(up_arguments, scale)
+        pair = Pair(down.build(down_arguments), up.build(up_arguments))
     except (ValueError, TypeError) as error:
         raise WeightsError(f"architecture of family {family} at scale {scale}: {error}") from error
     if pair.down.channels_out != pair.up.channels_in:
@@ -124,3 +130,13 @@ def build(family: str, scale: int, architecture: Mapping[str, Architecture]) -> 
             f"and {pair.up.channels_in} where it is restored"
         )
     return pair
+
+
+def outline(family: str, scale: int, architecture: Mapping[str, Architecture]) -> Pair:
+    """The same networks without memory, on torch's ``meta`` device: the names and shapes of their weights.
+
+    Raises ``WeightsError`` as ``build`` does.
+    """
+    _look_through()  # on the device that is the usual one
+    with torch.device("meta"):
+        return build(family, scale, architecture)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from carcli.models.arguments import Blocks, Features, Scale
 from carcli.models.base import Network
 from carcli.models.layers import MeanShift, ResidualBlock, start_at_zero, start_small
 from carcli.models.registry import downscaler
@@ -48,9 +49,9 @@ class HeadsNet(nn.Module):
 class ResamplerConfig:
     """The size of the authors' network; the defaults are theirs."""
 
-    scale: int  # 2 or 4
-    features: int = 128  # of the blocks; half of it at HR, twice of it in the trunks
-    blocks: int = 5
+    scale: Scale  # 2 or 4
+    features: Features = 128  # of the blocks; half of it at HR, twice of it in the trunks
+    blocks: Blocks = 5
 
 
 def _conv(inputs: int, outputs: int, size: int = 3) -> list[nn.Module]:
@@ -98,6 +99,8 @@ class ResamplerNet(HeadsNet):
     def __init__(self, config: ResamplerConfig) -> None:
         if config.scale not in (2, 4):
             raise ValueError(f"ResamplerNet exists for scales 2 and 4, not {config.scale}")
+        if config.features < 2:
+            raise ValueError("ResamplerNet has two features at least")
         super().__init__(config.scale)
         f, wide, taps = config.features, 2 * config.features, self.kernel_size**2
         self.config = config
@@ -137,9 +140,9 @@ class ResamplerNet(HeadsNet):
 class BaseResamplerConfig:
     """The size of the network for laptops."""
 
-    scale: int
-    features: int = 64  # of the blocks at LR resolution
-    blocks: int = 6
+    scale: Scale
+    features: Features = 64  # of the blocks at LR resolution
+    blocks: Blocks = 6
 
 
 class BaseResamplerNet(HeadsNet):

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carcli.models.arguments import Blocks, Features, Scale
 from carcli.models.base import Network
 from carcli.models.layers import ResidualBlock, bicubic_down, start_at_zero, start_small
 from carcli.models.registry import downscaler
@@ -26,12 +27,12 @@ from carcli.models.tad import TadEncoder
 class ResidualResamplerConfig:
     """The size of the default downscaler."""
 
-    scale: int
-    features: int = 64  # of the blocks at LR resolution
-    blocks: int = 6
-    basis: int = 48  # kernels that every pixel's correction is a combination of
-    fine_features: int = 32  # of the blocks at twice the LR's resolution
-    fine_blocks: int = 0
+    scale: Scale
+    features: Features = 64  # of the blocks at LR resolution
+    blocks: Blocks = 6
+    basis: Features = 48  # kernels that every pixel's correction is a combination of
+    fine_features: Features = 32  # of the blocks at twice the LR's resolution
+    fine_blocks: Blocks = 0
 
 
 class FineEncoder(nn.Module):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from carcli.models.arguments import Blocks, Cell, Features, Scale
 from carcli.models.base import Network
 from carcli.models.layers import ResidualBlock, autocast_like, bicubic_down, luma, start_at_zero, start_small
 from carcli.models.registry import downscaler, upscaler
@@ -23,9 +24,9 @@ from carcli.models.registry import downscaler, upscaler
 class TadConfig:
     """The size of an encoder at LR resolution."""
 
-    scale: int
-    features: int = 64
-    blocks: int = 6
+    scale: Scale
+    features: Features = 64
+    blocks: Blocks = 6
     guided: bool = True  # the bicubic LR is added; else the LR is predicted directly, as the paper's recursion does
 
 
@@ -59,9 +60,9 @@ class TadEncoder(Network):
 class PaperConfig:
     """The size of the paper's x2 encoder; the defaults are the paper's."""
 
-    scale: int
-    features: int = 64
-    blocks: int = 3
+    scale: Scale
+    features: Features = 64
+    blocks: Blocks = 3
     guided: bool = True
 
 
@@ -76,6 +77,8 @@ class PaperEncoder(Network):
     def __init__(self, config: PaperConfig) -> None:
         if config.scale != 2:
             raise ValueError(f"the TAD paper's encoder halves; scale {config.scale} is it again and again (--scale)")
+        if config.features % 4:
+            raise ValueError(f"the TAD paper's encoder has a multiple of 4 features, not {config.features}")
         super().__init__(2)
         f = config.features
         self.config = config
@@ -97,10 +100,10 @@ class PaperEncoder(Network):
 class GreyConfig:
     """The size of either direction between colour and grey."""
 
-    scale: int
-    features: int = 64
-    blocks: int = 6
-    cell: int = 2  # pixels a side that the network sees as one: 1 as in the paper, 2 is four times as fast
+    scale: Scale
+    features: Features = 64
+    blocks: Blocks = 6
+    cell: Cell = 2  # pixels a side that the network sees as one: 1 as in the paper, 2 is four times as fast
 
 
 class _Grey(Network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,6 +26,11 @@ SAID = {  # what pydantic calls a problem → what a key must be
 }
 
 
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+brief = _short.repr  # a value as it is written, cut short
+
+
 class Record(BaseModel):
     """A table whose keys and types are exactly those declared: no other key, no number as a string."""
 
@@ -44,16 +50,16 @@ def complaint(error: ValidationError, table: Mapping[str, object], source: str, 
     record, field = _declared(kind, first["loc"])
     if first["type"] == "extra_forbidden":
         known = ", ".join(sorted(record.model_fields)) if record is not None else ""
-        problem = f"unknown key {key!r}" + (f" (known: {known})" if known else "")
+        problem = f"unknown key {brief(key)}" + (f" (known: {known})" if known else "")
     elif first["type"] == "missing" and isinstance(first["loc"][-1], str):
         problem = f"{key} is missing"
     elif field is not None and field.description:
-        problem = f"{key} must be {field.description}, not {_value(table, first['loc'])!r}"
+        problem = f"{key} must be {field.description}, not {brief(_value(table, first['loc']))}"
     elif first["type"] in SAID:
         facts = dict(first.get("ctx", {}))
         if "expected" in facts:  # 'a', 'b' or 'c'
             facts["expected"] = facts["expected"].replace("'", "").replace(" or ", ", ")
-        problem = f"{key} must be {SAID[first['type']].format(**facts)}, not {first['input']!r}"
+        problem = f"{key} must be {SAID[first['type']].format(**facts)}, not {brief(first['input'])}"
     else:
         problem = first["msg"].removeprefix("Value error, ")
     return f"{', '.join([source, *tables])}: {problem}"

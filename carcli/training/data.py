@@ -32,13 +32,19 @@ class Photographs:
 
 
 def find_images(sources: Iterable[Path]) -> list[Path]:
-    """All image files below the given folders (or the files themselves), in order of name."""
+    """All image files below the given folders (or the files themselves), in order of name.
+
+    Raises ``UsageError`` for a source that is not there or cannot be read.
+    """
     found: set[Path] = set()
     for source in sources:
-        if not source.exists():
-            raise UsageError(f"{source}: no such file or folder of training images")
-        candidates = source.rglob("*") if source.is_dir() else [source]
-        found.update(p for p in candidates if p.suffix.lower() in SUFFIXES and p.is_file())
+        try:
+            if not source.exists():
+                raise UsageError(f"{source}: no such file or folder of training images")
+            candidates = source.rglob("*") if source.is_dir() else [source]
+            found.update(p for p in candidates if p.suffix.lower() in SUFFIXES and p.is_file())
+        except OSError as error:
+            raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
     return sorted(found, key=lambda p: (p.name, str(p)))
 
 

@@ -39,8 +39,9 @@ def train(
     once ``stop`` says so the run saves its state and raises ``Stopped``. Under ``torchrun``
     every process calls this, and the first one observes.
 
-    Raises ``UsageError`` for data or folders that cannot be used, ``WeightsError`` for an
-    unusable checkpoint to start from or to resume, or for a run that collapses time and again.
+    Raises ``UsageError`` for data that cannot be used, ``WeightsError`` for an unusable checkpoint
+    to start from or to resume, for a run that collapses time and again, or whose folder cannot be
+    written; what was trained is saved before if there is room.
     """
     device = parallel.local_device(torch.device(run.device))
     with parallel.join(device) as world:
@@ -70,6 +71,6 @@ def train(
                 raise Stopped(f"stopped after {trainer.counters.step} steps; continue with --resume")
 
         # the best of them
-        if world.first and not trainer.best_path.exists():
+        if world.first and not trainer.folder.best.exists():
             raise WeightsError(f"{run.folder}: no step gave a usable network; lower the learning rate and try again")
-        return trainer.best_path
+        return trainer.folder.best

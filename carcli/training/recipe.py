@@ -13,7 +13,10 @@ from pydantic import AfterValidator, Field, ValidationError
 from carcli.errors import UsageError
 from carcli.runtime import toml
 from carcli.runtime.records import Record, complaint
+from carcli.weights import regular
 from carcli.weights.manifest import ID
+
+MAX_BYTES = 1 << 20  # of a recipe's file
 
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -136,14 +139,14 @@ def load(name: str) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         try:
-            return parse(path.read_text(encoding="utf-8"), path.stem)
+            return parse(regular.read(path, MAX_BYTES).decode("utf-8"), path.stem)
         except OSError as error:
             raise UsageError(f"recipe {name}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"recipe {name}: not a text file in UTF-8") from error
-    file = resources.files("carcli.training") / "recipes" / f"{name}.toml"
-    if not file.is_file():
+    if name not in names():
         raise UsageError(f"unknown recipe {name!r} (known: {', '.join(names())}; or give a .toml file)")
+    file = resources.files("carcli.training") / "recipes" / f"{name}.toml"
     return parse(file.read_text(encoding="utf-8"), name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from carcli.training.health import CollapseWatch
 from carcli.training.objective import Objective
 from carcli.training.optimisers import Optimisers
 from carcli.training.recipe import Recipe
+from carcli.weights import regular
 
 
 @dataclass
@@ -60,8 +61,17 @@ class State:
 
 
 def save(path: Path, state: State, recipe: Recipe) -> None:
-    """Write a run's state, whole or not at all."""
-    write_whole(path, lambda file: torch.save(state.collect(recipe), file))
+    """Write a run's state, whole or not at all. Raises ``OSError``."""
+
+    def write(file: IO[bytes]) -> None:
+        try:
+            torch.save(state.collect(recipe), file)
+        except RuntimeError as error:  # torch's own words for a disk that is full
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    write_whole(path, write)
 
 
 def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
@@ -70,10 +80,13 @@ def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     Raises ``WeightsError`` for a damaged file, ``UsageError`` where the run had another recipe.
     """
     try:
-        kept = torch.load(path, map_location=device, weights_only=True)
-        before = kept["recipe"]
-    except Exception as error:
-        raise WeightsError(f"{path}: cannot resume from it ({str(error).splitlines()[0] if str(error) else error!r})") from error
-    if json.loads(before) != recipe.model_dump(mode="json"):
+        with regular.opened(path) as file:
+            kept = torch.load(file, map_location=device, weights_only=True)
+        before = json.loads(kept["recipe"])
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot resume from it ({error.strerror or error})") from error
+    except Exception as error:  # the unpickler has many ways to refuse
+        raise WeightsError(f"{path}: cannot resume from it, for it is no state of a run, or a damaged one") from error
+    if before != recipe.model_dump(mode="json"):
         raise UsageError(f"{path}: this run was begun with another recipe, or an older version of {recipe.name}")
     return dict(kept)

@@ -1,13 +1,11 @@
 """A pair in training: it steps, validates, saves and goes back.
 
-Its folder holds ``state.pt`` (everything that resuming needs), ``best.safetensors`` (the averaged
-weights that validated best) and ``log.jsonl``.
+What it keeps in its folder as ``best`` are the averaged weights that validated best.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from carcli.training import distributed as parallel
 from carcli.training import recipe as recipes
 from carcli.training import state as states
 from carcli.training.data import PatchSampler, Photographs
+from carcli.training.folder import RunFolder
 from carcli.training.health import CollapseWatch, revive, silent_channels
 from carcli.training.objective import Objective, Terms
 from carcli.training.optimisers import Optimisers
@@ -60,6 +59,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, photographs: Photographs, run: Run, device: torch.device, world: parallel.World) -> None:
         self.recipe, self.run, self.device, self.world = recipe, run, device, world
+        self.folder = RunFolder(run.folder)
         scale, self.recursion = recipe.model.scale, recipe.model.recursion
 
         # data
@@ -94,10 +94,6 @@ class Trainer:
         self.speed = Speed(self.counters)
         self._stage, self._saved = 0, 0.0  # of the latest validation; seconds of stepping at the latest save
 
-        # its folder
-        names = ("state.pt", "best.safetensors", "log.jsonl")
-        self.state_path, self.best_path, self.log_path = (run.folder / name for name in names)
-
     @property
     def counters(self) -> states.Counters:
         return self.state.counters
@@ -127,13 +123,17 @@ class Trainer:
 
     def begin(self) -> None:
         """Begin in an empty folder, or go on from the state in it if the run says so."""
-        if self.world.from_first(self.state_path.exists()):
+        if self.world.from_first(self.folder.holds_a_run()):
             if not self.run.resume:
                 raise UsageError(f"{self.run.folder}: holds a run already; continue it with --resume or name another --output")
             self._restore()
+            if self.world.first:
+                with self.folder.writing(self._rescue):
+                    self.folder.clear()
         elif self.world.first:
-            self.run.folder.mkdir(parents=True, exist_ok=True)
-            self.log_path.unlink(missing_ok=True)
+            with self.folder.writing(self._rescue):
+                self.folder.clear()
+                self.folder.log.unlink(missing_ok=True)
             self.save()
         self._count_from_here()
         self._log(
@@ -149,6 +149,14 @@ class Trainer:
         )
         if self.counters.step == 0 and self.recipe.optimiser.revive:
             self.revive()
+
+    def _keep(self) -> None:
+        states.save(self.folder.state, self.state, self.recipe)
+
+    def _rescue(self) -> None:
+        """Keep what was trained, unless it is worse than what is kept."""
+        if self.watch.calm:
+            self._keep()
 
     def step(self, stop: Callable[[], bool]) -> Step:
         """One step along the gradient of one batch; none where it is not finite."""
@@ -208,7 +216,8 @@ class Trainer:
                 counters.best = fidelity.hr
                 model = recipe.model
                 description = checkpoint.Description(recipe.name, model.family, model.scale, model.down, model.up)
-                checkpoint.write(self.best_path, description, down, up)
+                with self.folder.writing(self._rescue):
+                    checkpoint.write(self.folder.best, description, down, up)
             self.fidelity = fidelity
             self._log(
                 "validation",
@@ -263,11 +272,15 @@ class Trainer:
         """Write the state, whole or not at all."""
         self._saved = self.counters.elapsed
         if self.world.first:
-            states.save(self.state_path, self.state, self.recipe)
+            with self.folder.writing(self._rescue):
+                self._keep()
 
     def _restore(self) -> None:
-        kept = states.read(self.state_path, self.recipe, torch.device("cpu")) if self.world.first else None
-        self.state.restore(self.world.from_first(kept))
+        kept = states.read(self.folder.state, self.recipe, torch.device("cpu")) if self.world.first else None
+        try:
+            self.state.restore(self.world.from_first(kept))
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise WeightsError(f"{self.folder.state}: cannot resume from it, for it is of other networks, or damaged") from error
 
     def _count_from_here(self) -> None:
         self._stage, self._saved = self.budget.stage(self.counters), self.counters.elapsed
@@ -275,8 +288,8 @@ class Trainer:
 
     def _log(self, event: str, **fields: object) -> None:
         if self.world.first:
-            with self.log_path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"event": event, "step": self.counters.step, **fields}) + "\n")
+            with self.folder.writing(self._rescue):
+                self.folder.note({"event": event, "step": self.counters.step, **fields})
 
 
 def _name(device: torch.device) -> str:

@@ -24,6 +24,7 @@ from carcli.weights.checkpoint import Description
 
 PLUS = "+"  # between the ids of checkpoints that are applied one after another
 BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
+MOST_STEPS = 7  # a tag holds no more ids
 DEFAULT_SCALE = 4  # of a family, where none is asked for
 
 
@@ -65,7 +66,12 @@ def choose(model: str, scale: int | None) -> Choice:
     if model in CLASSICAL:
         return Choice(Description(id=model, family=model, scale=scale or DEFAULT_SCALE), path=None, digest="")
     if PLUS in model:
-        chain = _chain([choose(part, None) for part in model.split(PLUS)])
+        parts = model.split(PLUS)
+        if len(parts) > MOST_STEPS:
+            raise WeightsError(f"joins {len(parts)} checkpoints; a chain has {MOST_STEPS} at most")
+        chain = _chain([choose(part, None) for part in parts])
+        if chain.scale > MAX_SCALE:
+            raise WeightsError(f"{model}: is for scale {chain.scale}; the largest is {MAX_SCALE}")
         if scale not in (None, chain.scale):
             raise WeightsError(f"{model}: is for scale {chain.scale}, not {scale}")
         return chain
@@ -99,16 +105,8 @@ def _from_entry(entry: manifest.Entry) -> Choice:
 
 
 def _from_file(path: Path) -> Choice:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint file")
-    return Choice(checkpoint.describe(path), path=path, digest=_digest(path))
-
-
-def _digest(path: Path) -> str:
-    try:
-        return store.known_digest(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}") from error
+    data = checkpoint.content(path)
+    return Choice(checkpoint.description(data, str(path)), path=path, digest=store.digest_of(data))
 
 
 def _of_candidates(candidates: Sequence[manifest.Entry], scale: int) -> Choice | None:
@@ -177,14 +175,13 @@ def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
 
 
 def load(choice: Choice) -> Pair:
-    """Build and fill the networks, after checking the file's digest. Raises ``WeightsError``."""
+    """Build the networks and fill them from the very bytes whose digest was checked. Raises ``WeightsError``."""
     if choice.steps:
         pairs = {step.digest: load(step) for step in {step.digest: step for step in choice.steps}.values()}
         return cascade([pairs[step.digest] for step in choice.steps])
     if choice.path is None:
         return build(choice.description.family, choice.description.scale, {})
-    if choice.entry is not None:
-        store.verified(choice.entry)
-    elif (digest := _digest(choice.path)) != choice.digest:
+    data = checkpoint.content(choice.path) if choice.entry is None else store.content(choice.entry)
+    if (digest := store.digest_of(data)) != choice.digest:
         raise WeightsError(f"{choice.path}: damaged, or replaced since it was chosen (SHA-256 {digest[:12]}…)")
-    return checkpoint.read(choice.path, choice.description)
+    return checkpoint.networks(data, choice.description, str(choice.path))

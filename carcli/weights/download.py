@@ -7,6 +7,7 @@ source's own check are right.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import hashlib
 import json
@@ -14,19 +15,22 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import requests
 
 from carcli.runtime.files import remove_leftovers, write_whole
-from carcli.weights.http import FetchError, Remote, reason, request
+from carcli.weights import regular
+from carcli.weights.http import FetchError, Remote, body, number, reason, request
 from carcli.weights.store import cache_folder, file_digest
 
 ATTEMPTS = 5  # in a row that bring nothing new
 PATIENCE = 60.0  # seconds: the longest pause between attempts
 AGAIN = {408, 425, 429, 500, 502, 503, 504, 509}  # HTTP statuses that may be over in a moment
+ABANDONED = 30 * 86400  # seconds
 BLOCK = 1 << 13  # bytes: what a cut loses at most
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all
@@ -46,13 +50,21 @@ class Expected:
 def _pause(attempt: int, answer: requests.Response | None) -> float:
     """Seconds to wait: what the server asks for, within reason, else longer after each attempt."""
     wish = answer.headers.get("Retry-After", "").strip() if answer is not None else ""
-    if wish.isdigit():
+    if re.fullmatch("[0-9]+", wish):
         return min(float(wish), PATIENCE)
     try:
         until = email.utils.parsedate_to_datetime(wish).timestamp()
-    except (ValueError, TypeError):  # none, or no date
+    except (ValueError, TypeError, LookupError, OverflowError, OSError):  # none, or no date
         return min(0.5 * 2.0**attempt, PATIENCE) * random.uniform(0.5, 1.0)
     return min(max(until - time.time(), 0.0), PATIENCE)
+
+
+def _forget_abandoned(folder: Path) -> None:
+    """Remove unfinished downloads that nobody has gone on with for long: their address may never be asked again."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 class _Partial:
@@ -61,6 +73,7 @@ class _Partial:
     def __init__(self, address: str, name: str) -> None:
         folder = cache_folder() / "partial"
         folder.mkdir(parents=True, exist_ok=True)
+        _forget_abandoned(folder)
         stem = f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
         self.path, self._note = folder / f"{stem}.part", folder / f"{stem}.json"
 
@@ -87,7 +100,8 @@ class _Partial:
 
 def _validator(answer: requests.Response) -> str:
     tag = answer.headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+    version = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+    return version if re.fullmatch(r"[!-~]([ -~]{0,198}[!-~])?", version) else ""
 
 
 def _headers(remote: Remote, part: _Partial, expected: Expected) -> dict[str, str]:
@@ -104,8 +118,8 @@ def _follows(answer: requests.Response, have: int) -> bool:
     """Whether the answer is all of the file, or the rest of it behind the first ``have`` bytes."""
     if answer.status_code == 200:
         return True
-    sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-    return answer.status_code == 206 and sent is not None and int(sent[1]) == have
+    sent = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", answer.headers.get("Content-Range", ""))
+    return answer.status_code == 206 and sent is not None and number(sent[1]) == have
 
 
 def _receive(
@@ -119,20 +133,22 @@ def _receive(
             raise FetchError(f"HTTP {answer.status_code}")
         if answer.headers.get("Content-Type", "").startswith("text/html") and answer.status_code != 416:
             raise FetchError("it answers with a web page instead of the file")
+        if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise FetchError("it answers in another encoding than was asked for")
         if not _follows(answer, part.size):
             part.discard()
             return answer
         if answer.status_code == 200:
             part.begin(_validator(answer))
         have = part.size
-        length = answer.headers.get("Content-Length", "")
-        total = remote.size or (have + int(length) if length.isdigit() else expected.size)
+        length = number(answer.headers.get("Content-Length", ""))
+        total = remote.size or (expected.size if length is None else have + length)
         if total > expected.size or (expected.exact and total != expected.size):
             part.discard()
             raise FetchError(f"it offers {total} bytes instead of {'' if expected.exact else 'at most '}{expected.size}")
         plain = remote.decrypt(have) if remote.decrypt else lambda block: block
         with part.path.open("ab") as file:
-            for block in answer.iter_content(BLOCK):
+            for block in body(answer, BLOCK):
                 have += len(block)
                 if have > expected.size:
                     part.discard()
@@ -207,18 +223,35 @@ def download(
         sleep(_pause(failures, answer))
 
 
-def copy(source: Path, target: Path, expected: Expected) -> None:
-    """Bring a file of a local mirror to ``target``, verified like a download. Raises ``FetchError``."""
+def _blocks(source: Path) -> Iterator[bytes]:
+    """A regular file's content; nothing is waited for. Raises ``FetchError``."""
     try:
-        size = source.stat().st_size
-        if size > expected.size:
-            raise FetchError(f"it has {size} bytes instead of {expected.size}")
-        part = _Partial(str(source), target.name)
-        shutil.copyfile(source, part.path)
+        with regular.opened(source) as file:
+            while block := file.read(1 << 20):
+                yield block
     except OSError as error:
         raise FetchError(error.strerror or str(error)) from error
-    try:
-        _verify(part.path, expected, Remote(""))
-        _publish(part.path, target)
-    finally:
-        part.discard()
+
+
+def copy(source: Path, target: Path, expected: Expected) -> None:
+    """Bring a file of a local mirror to ``target``, verified on the way.
+
+    Raises ``FetchError`` with the reason in a few words, and ``OSError`` as the disk of ``target`` does.
+    """
+
+    def write(file: IO[bytes]) -> None:
+        sha, size = hashlib.sha256(), 0
+        for block in _blocks(source):
+            sha.update(block)
+            size += len(block)
+            if size > expected.size:
+                raise FetchError(f"it has more than {expected.size} bytes")
+            file.write(block)
+        if expected.exact and size != expected.size:
+            raise FetchError(f"it has {size} bytes instead of {expected.size}")
+        if expected.sha256 and sha.hexdigest() != expected.sha256:
+            raise FetchError("it is not the file (its SHA-256 differs)")
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers((target.parent,))
+    write_whole(target, write)

@@ -8,15 +8,16 @@ import urllib.parse
 
 import requests
 
-from carcli.weights.http import FetchError, Remote, request
+from carcli.weights.http import FetchError, Remote, beginning, request, understood
 
 DOWNLOAD = "https://drive.usercontent.google.com/download"
 PAGE = 1 << 20  # bytes of a confirmation page that are read
 
 
 def file_id(address: str) -> str | None:
-    """The file id in a Google Drive link, if it is one."""
-    parts = urllib.parse.urlsplit(address)
+    """The file id in a Google Drive link, if it is one. Raises ``FetchError`` for a malformed address."""
+    with understood():
+        parts = urllib.parse.urlsplit(address)
     if parts.hostname not in ("drive.google.com", "docs.google.com", "drive.usercontent.google.com"):
         return None
     in_path = re.search(r"/file/d/([\w-]{10,})", parts.path)
@@ -37,12 +38,13 @@ def resolve(session: requests.Session, identity: str, base: str = DOWNLOAD) -> R
             raise FetchError("Google Drive has no such file")
         if not answer.headers.get("Content-Type", "").startswith("text/html"):
             return Remote(url)
-        page = answer.raw.read(PAGE, decode_content=True).decode("utf-8", "replace")
+        page = beginning(answer, PAGE).decode("utf-8", "replace")
     form = re.search(r'<form[^>]*id="download-form"[^>]*action="([^"]+)"', page)
     if not form:
         if "quota" in page.lower() or "too many users" in page.lower():
             raise FetchError("Google Drive's quota for this file is used up; try again tomorrow")
         raise FetchError("Google Drive answers with a page instead of the file: it is gone, or not public")
     fields = dict(re.findall(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page))
-    action = urllib.parse.urljoin(url, html.unescape(form[1]))
+    with understood():
+        action = urllib.parse.urljoin(url, html.unescape(form[1]))
     return Remote(f"{action}?{urllib.parse.urlencode({k: html.unescape(v) for k, v in fields.items()})}")

@@ -12,9 +12,9 @@ from pathlib import Path
 import requests
 
 from carcli.errors import WeightsError
-from carcli.weights import drive, manifest, mega, store
+from carcli.weights import drive, manifest, mega, regular, store
 from carcli.weights.download import Expected, Report, copy, download
-from carcli.weights.http import FetchError, Remote, new_session
+from carcli.weights.http import FetchError, Remote, new_session, understood
 from carcli.weights.manifest import Dataset, Entry
 
 Watch = Callable[[str], Report]  # a file's name → what is told of its bytes
@@ -26,8 +26,13 @@ def unwatched(name: str) -> Report:
 
 
 def resolver(session: requests.Session, address: str) -> Callable[[], Remote]:
-    """What finds out, attempt by attempt, where the file at an address can be read: a host may have to be asked."""
-    if urllib.parse.urlsplit(address).hostname in mega.HOSTS:
+    """What finds out, attempt by attempt, where the file at an address can be read: a host may have to be asked.
+
+    Raises ``FetchError`` for a malformed address.
+    """
+    with understood():
+        host = urllib.parse.urlsplit(address).hostname
+    if host in mega.HOSTS:
         return partial(mega.resolve, session, address)
     identity = drive.file_id(address)
     return partial(Remote, address) if identity is None else partial(drive.resolve, session, identity)
@@ -49,7 +54,7 @@ def _from_anywhere(
             if "://" in address:
                 download(session, address, resolver(session, address), target, expected, report)
             else:
-                copy(Path(address), target, expected)
+                copy(Path(os.path.expanduser(address)), target, expected)  # noqa: PTH111 - where there is no such home, it stays
             return
         except FetchError as error:
             reasons.append(f"{address}: {error}")
@@ -71,9 +76,9 @@ def _told(what: str, folder: Path, by_hand: str = "") -> Iterator[None]:
 def fetch_checkpoint(entry: Entry, watch: Watch = unwatched) -> Path:
     """A checkpoint's file, fetched if it is not there. Raises ``WeightsError`` with every source's reason."""
     target = store.checkpoint_path(entry)
-    if not target.exists():
+    if not regular.there(target):
         with store.writing(entry.archive or entry.id), new_session() as session:
-            if target.exists():  # somebody else fetched it meanwhile
+            if regular.there(target):  # somebody else fetched it meanwhile
                 pass
             elif entry.archive:
                 _fetch_archived(session, entry, watch)
@@ -107,7 +112,7 @@ def missing_files(dataset: Dataset) -> list[str]:
     for file in dataset.files:
         path = folder / file.name
         try:
-            intact = path.stat().st_size == file.bytes and store.known_digest(path) == file.sha256
+            intact = path.stat().st_size == file.bytes and store.file_digest(path) == file.sha256
         except OSError:
             intact = False
         if not intact:

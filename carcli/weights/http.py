@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from carcli.errors import CarcliError
+from carcli.runtime.text import shown
 from carcli.version import __version__
 
 CONNECT, READ = 10, 60  # seconds without an answer, or without a byte
@@ -37,11 +42,60 @@ class Remote:
     check: Callable[[Path], None] | None = None  # raises FetchError where the content is not the source's
 
 
+class _Session(requests.Session):
+    """One that looks at no redirect, for ``request`` does: the library parses its address even where it is to follow none."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 def new_session() -> requests.Session:
     """A session that honours the environment's proxies and names the program."""
-    session = requests.Session()
+    session = _Session()
     session.headers.update({"User-Agent": f"carcli/{__version__}", "Accept-Encoding": "identity"})
     return session
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """What an address or an answer that makes no sense has the libraries raise, as ``FetchError``: it will not change.
+
+    What may be over in a moment stays a ``RequestException``.
+    """
+    try:
+        yield
+    except requests.exceptions.RequestException as error:
+        if isinstance(error, ValueError):
+            raise FetchError("its address or its answer is malformed") from error
+        raise
+    except (ValueError, LookupError, ArithmeticError, RecursionError, HTTPException, HTTPError) as error:
+        raise FetchError("its address or its answer is malformed") from error
+
+
+def number(text: str) -> int | None:
+    """A number of bytes in a header; None for what is none, or more than any file has."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def body(answer: requests.Response, block: int) -> Iterator[bytes]:
+    """What is received, in blocks. Raises ``FetchError`` and ``RequestException``."""
+    blocks = answer.iter_content(block)
+    while True:
+        with understood():
+            data = next(blocks, b"")
+        if not data:
+            return
+        yield data
+
+
+def beginning(answer: requests.Response, most: int) -> bytes:
+    """The first bytes of what is received, about ``most``. Raises as ``body`` does."""
+    data = b""
+    for block in body(answer, 1 << 13):
+        data += block
+        if len(data) >= most:
+            break
+    return data
 
 
 def _loopback(host: str | None) -> bool:
@@ -57,20 +111,29 @@ def _allowed(url: str, before: str | None) -> None:
         return
     if parts.scheme == "http" and _loopback(parts.hostname) and (before is None or _loopback(urlsplit(before).hostname)):
         return
-    raise FetchError(f"refused to go to {parts.scheme}://{parts.hostname or ''}: only https is spoken")
+    there = shown(f"{parts.scheme}://{parts.hostname or ''}")[:100]
+    raise FetchError(f"refused to go to {there}: only https is spoken")
 
 
 def request(session: requests.Session, url: str, **options: Any) -> requests.Response:
-    """GET (or, with ``json``, POST) an address, following redirects only to where they may lead."""
+    """GET (or, with ``json``, POST) an address, following redirects only to where they may lead.
+
+    Raises ``FetchError`` for what makes no sense, ``RequestException`` for what may be over in a moment.
+    """
     before: str | None = None
     method = "POST" if "json" in options else "GET"
     for _ in range(REDIRECTS):
-        _allowed(url, before)
-        answer = session.request(method, url, allow_redirects=False, stream=True, timeout=(CONNECT, READ), **options)
+        with understood():
+            _allowed(url, before)
+            answer = session.request(method, url, allow_redirects=False, stream=True, timeout=(CONNECT, READ), **options)
         if answer.status_code not in (301, 302, 303, 307, 308):
             return answer
         answer.close()
-        before, url = url, urljoin(url, answer.headers.get("Location", ""))
+        location = answer.headers.get("Location", "").strip()
+        if not location:
+            raise FetchError("it redirects to nowhere")
+        with understood():
+            before, url = url, urljoin(url, location)
     raise FetchError("redirected too often")
 
 

@@ -74,9 +74,14 @@ def _pair(entry: Entry, down: Half, up: Half) -> Pair:
 def _store(entry: Entry, pair: Pair) -> Path:
     target = store.checkpoint_path(entry)
     with store.writing(entry.id):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(target, Description.of(entry), pair.down, pair.up, dtype=torch.float32)
-        store.pin(entry, store.file_digest(target))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            digest = checkpoint.write(target, Description.of(entry), pair.down, pair.up, dtype=torch.float32)
+            store.pin(entry, digest)
+        except OSError as error:
+            raise WeightsError(
+                f"{error.filename or target}: {error.strerror or error}; let CARCLI_HOME name another folder"
+            ) from error
     return target
 
 

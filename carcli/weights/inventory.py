@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from carcli.errors import UsageError, WeightsError
-from carcli.weights import manifest, store
+from carcli.weights import manifest, regular, store
 from carcli.weights.fetch import Watch, fetch_checkpoint, fetch_dataset, unwatched
 from carcli.weights.manifest import Dataset, Entry
 
@@ -47,7 +48,7 @@ def place(item: Item) -> Path:
 
 def present(dataset: Dataset) -> int:
     """How many of a dataset's files are there."""
-    return sum((place(dataset) / file.name).exists() for file in dataset.files)
+    return sum(regular.there(place(dataset) / file.name) for file in dataset.files)
 
 
 def state(item: Item) -> str:
@@ -62,7 +63,7 @@ def fetch(item: Item, watch: Watch = unwatched) -> Path:
     """Its place, once everything is there, and verified. Raises ``WeightsError``."""
     if not isinstance(item, Entry):
         return fetch_dataset(item, watch)
-    return store.verified(item) if item.bundled.exists() else fetch_checkpoint(item, watch)
+    return store.verified(item) if regular.there(item.bundled) else fetch_checkpoint(item, watch)
 
 
 def _files(item: Item) -> list[tuple[Path, str]]:
@@ -74,7 +75,7 @@ def _files(item: Item) -> list[tuple[Path, str]]:
 
 def problem(item: Item) -> str | None:
     """What is wrong with what is here of it, every file read again; None where nothing is."""
-    files = [(path, digest) for path, digest in _files(item) if path.exists()]
+    files = [(path, digest) for path, digest in _files(item) if regular.there(path)]
     if not files:
         return "not here"
     for path, digest in files:
@@ -91,7 +92,7 @@ def remove(item: Item) -> int:
 
     Raises ``WeightsError`` for what came with the package.
     """
-    if isinstance(item, Entry) and item.bundled.exists():
+    if isinstance(item, Entry) and regular.there(item.bundled):
         raise WeightsError(f"{item.id} came with the package and cannot be removed")
     removed = 0
     with store.writing(item.id):
@@ -103,7 +104,6 @@ def remove(item: Item) -> int:
                 continue
             except OSError as error:
                 raise WeightsError(f"{path}: {error.strerror}") from error
-        folder = place(item)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # not empty, or no folder
+            place(item).rmdir()
     return removed

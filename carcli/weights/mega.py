@@ -6,6 +6,7 @@ The arithmetic (AES) is the ``cryptography`` package's, which the extra ``mega``
 from __future__ import annotations
 
 import base64
+import json
 import random
 import re
 import struct
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import requests
 
-from carcli.weights.http import Busy, FetchError, Remote, request
+from carcli.weights.http import Busy, FetchError, Remote, beginning, request
 
 API = "https://g.api.mega.co.nz/cs"
 HOSTS = ("mega.nz", "mega.co.nz", "www.mega.nz")
@@ -23,6 +24,7 @@ LINK = re.compile(r"mega(?:\.co)?\.nz/(?:#!|file/)([\w-]{8})[!#]([\w-]{43})")
 ERRORS = {-9: "no such file", -16: "the file is blocked", -17: "its quota is used up", -2: "the link is malformed"}
 BUSY = (-3, -4, -18)
 KIB = 1024
+ANSWER = 64 * KIB  # bytes of an answer that are read
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ def file_mac(path: Path, key: Key) -> bytes:
     return struct.pack(">2I", m[0] ^ m[1], m[2] ^ m[3])
 
 
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 < value < 1 << 60
+
+
 def resolve(session: requests.Session, address: str, api: str = API) -> Remote:
     """Ask MEGA where the file of a link can be read now. Raises ``FetchError`` with MEGA's reason."""
     found = LINK.search(address)
@@ -93,15 +99,15 @@ def resolve(session: requests.Session, address: str, api: str = API) -> Remote:
         if answer.status_code != 200:
             raise Busy(f"MEGA answers HTTP {answer.status_code}")
         try:
-            told = answer.json()
-        except ValueError as error:
+            told = json.loads(beginning(answer, ANSWER))
+        except (ValueError, RecursionError) as error:
             raise FetchError("MEGA's answer is malformed") from error
     told = told[0] if isinstance(told, list) and told else told
-    if isinstance(told, int):
+    if type(told) is int and abs(told) < 1000:
         if told in BUSY:
             raise Busy("MEGA asks to try again")
         raise FetchError(f"MEGA says: {ERRORS.get(told, f'error {told}')}")
-    if not (isinstance(told, dict) and isinstance(told.get("g"), str) and isinstance(told.get("s"), int)):
+    if not (isinstance(told, dict) and isinstance(told.get("g"), str) and _is_size(told.get("s"))):
         raise FetchError("MEGA's answer is malformed")
 
     def check(path: Path) -> None:

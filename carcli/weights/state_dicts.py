@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import lzma
 import os
-import shutil
-import tarfile
+import pickle
 import tempfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -18,21 +16,14 @@ import torch
 from torch import Tensor
 
 from carcli.errors import WeightsError
-from carcli.weights import checkpoint
+from carcli.weights import archives, regular
+from carcli.weights.store import MAX_BYTES
 
 SUFFIXES = (".pth", ".pt")
 MEMBER = 512 << 20  # bytes of one in an archive
 MEMBERS = 64  # archives of more of them than this are something else
-DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    OSError,
-)
+BLOCK = 1 << 20  # bytes
+LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch's format without zip begins with, as a pickle
 
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -40,17 +31,12 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
 
     Raises ``WeightsError`` that names the file at fault, for a folder or archive without any too.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if _named_like_one(file.name) and file.is_file())
-        if not files:
-            raise WeightsError(f"{path}: holds no .pth files")
-        yield from ((str(file), _from_file(file)) for file in files)
-    elif not path.exists():
-        raise WeightsError(f"{path}: no such file or folder")
-    elif _is_archive(path):
-        yield from _from_archive(path)
-    else:
-        yield str(path), _from_file(path)
+    with _unreadable_is_said(path):
+        if path.is_dir():
+            yield from _from_folder(path)
+        else:
+            with regular.opened(path) as file:
+                yield from _from_file(file, str(path))
 
 
 def parse(file: IO[bytes], source: str) -> dict[str, Tensor]:
@@ -59,22 +45,77 @@ def parse(file: IO[bytes], source: str) -> dict[str, Tensor]:
     Raises ``WeightsError``, which names ``source``, for anything but a mapping from names to
     tensors, and for what is, or unpacks to, more than any checkpoint.
     """
-    if file.seek(0, os.SEEK_END) > checkpoint.MAX_BYTES:
-        raise WeightsError(f"{source}: larger than any checkpoint ({checkpoint.MAX_BYTES >> 20} MB at most)")
+    if file.seek(0, os.SEEK_END) > MAX_BYTES:
+        raise WeightsError(f"{source}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
     unpacked = _unpacked_size(file)
-    if unpacked is not None and unpacked > checkpoint.MAX_BYTES:
+    if unpacked is not None and unpacked > MAX_BYTES:
         raise WeightsError(f"{source}: unpacks to {unpacked >> 20} MB, more than any checkpoint")
+    file.seek(0)
+    if unpacked is None and LEGACY not in file.read(32):
+        raise WeightsError(f"{source}: refused, for it is no file of PyTorch's")
     file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file's pickle protocol
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler has many ways to refuse
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{source}: refused as a state dict ({reason})") from error
-    if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
+        raise WeightsError(f"{source}: refused, for it {_fault(error)}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(k, str) and _plain(v) for k, v in loaded.items()):
         raise WeightsError(f"{source}: not a state dict (a mapping from names to tensors)")
     return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def _fault(error: Exception) -> str:
+    """Why torch did not load a file. It says so at length, and how to load it nevertheless."""
+    text = str(error)
+    if (isinstance(error, pickle.UnpicklingError) and "Unsupported" in text) or "TorchScript" in text:
+        return "holds objects other than tensors, which could run code"
+    return "is damaged"
+
+
+def _plain(value: object) -> bool:
+    """Whether it is a tensor with a number at every place."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_meta or value.is_quantized)
+
+
+@contextmanager
+def _unreadable_is_said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file or folder") from error
+    except OSError as error:
+        raise WeightsError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _from_folder(folder: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    files = sorted(file for file in folder.rglob("*") if _named_like_one(file.name) and file.is_file())
+    if not files:
+        raise WeightsError(f"{folder}: holds no .pth files")
+    for path in files:
+        with regular.opened(path) as file:
+            yield str(path), parse(file, str(path))
+
+
+def _from_file(file: IO[bytes], source: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Of a state dict, or of an archive of them."""
+    with archives.told(source):
+        if archives.is_zip(file):
+            members = None if _unpacked_size(file) is not None else archives.zip_members(file, _named_like_one, source)
+        else:
+            stream = archives.unpacked(file, source)
+            packed = stream is not file
+            is_one = not packed and _named_like_one(source)  # a state dict that begins like a tar is none
+            members = archives.tar_members(stream, _named_like_one, source) if not is_one and archives.is_tar(stream) else None
+            if members is None and packed:
+                with _copied(stream, source) as whole:
+                    tensors = parse(whole, source)
+                yield source, tensors
+                return
+        if members is not None:
+            yield from _from_archive(members, source)
+            return
+    yield source, parse(file, source)
 
 
 def _named_like_one(name: str) -> bool:
@@ -82,15 +123,7 @@ def _named_like_one(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _from_file(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:
-            return parse(file, str(path))
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-
-
-def _unpacked_size(file: Path | IO[bytes]) -> int | None:
+def _unpacked_size(file: IO[bytes]) -> int | None:
     """Bytes that a state dict in torch's zip format unpacks to; None for any other file."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -102,47 +135,26 @@ def _unpacked_size(file: Path | IO[bytes]) -> int | None:
     return sum(member.file_size for member in members)
 
 
-def _is_archive(path: Path) -> bool:
-    try:
-        if zipfile.is_zipfile(path):
-            return _unpacked_size(path) is None
-        return path.suffix.lower() not in SUFFIXES and tarfile.is_tarfile(path)
-    except OSError:
-        return False
+@contextmanager
+def _copied(stream: IO[bytes], source: str) -> Iterator[IO[bytes]]:
+    """A stream's content as a file without a name: paths that lead outside lead nowhere."""
+    with tempfile.TemporaryFile() as file:
+        while block := stream.read(BLOCK):
+            file.write(block)
+            if file.tell() > MEMBER:
+                raise WeightsError(f"{source}: unpacks to more than {MEMBER >> 20} MB, more than any checkpoint")
+        yield file
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Name, size in bytes as stated, and content of the state dicts in an archive; a stream gives no more than its size."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if _named_like_one(info.filename):
-                    with archive.open(info) as stream:
-                        yield info.filename, info.file_size, stream
-    else:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isfile() and _named_like_one(member.name) else None
-                if content is not None:
-                    with content:
-                        yield member.name, member.size, content
-
-
-def _from_archive(path: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each is unpacked by itself, into a file without a name: paths that lead outside lead nowhere."""
+def _from_archive(members: Iterator[tuple[str, IO[bytes]]], source: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
     count = 0
-    try:
-        for name, size, stream in _members(path):
-            if size > MEMBER:
-                raise WeightsError(f"{path}: {name} unpacks to {size >> 20} MB, more than any checkpoint")
-            if count == MEMBERS:
-                raise WeightsError(f"{path}: holds more than {MEMBERS} state dicts")
-            count += 1
-            with tempfile.TemporaryFile() as file:
-                shutil.copyfileobj(stream, file)
-                tensors = parse(file, f"{path}: {name}")
-            yield f"{path}: {name}", tensors
-    except DAMAGED as error:
-        raise WeightsError(f"{path}: a damaged or unreadable archive ({error})") from error
+    for name, stream in members:
+        if count == MEMBERS:
+            raise WeightsError(f"{source}: holds more than {MEMBERS} state dicts")
+        count += 1
+        place = f"{source}: {name}"
+        with _copied(stream, place) as file:
+            tensors = parse(file, place)
+        yield place, tensors
     if not count:
-        raise WeightsError(f"{path}: an archive without kgn.pth and usn.pth")
+        raise WeightsError(f"{source}: an archive without kgn.pth and usn.pth")

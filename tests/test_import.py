@@ -420,7 +420,7 @@ def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "kgn.pth")
     (tmp_path / "usn.pth").symlink_to("/dev/zero")
     for name in ("kgn.pth", "usn.pth"):
-        with pytest.raises(WeightsError, match=rf"{name}: neither a file nor a folder"):
+        with pytest.raises(WeightsError, match=rf"{name}: is no ordinary file"):
             import_files([tmp_path / name])
     with pytest.raises(WeightsError, match=r"holds no \.pth files"):
         import_files([tmp_path])

@@ -334,7 +334,7 @@ def test_a_log_that_is_no_file_is_not_waited_for_and_the_run_is_kept(folder, tmp
         os.mkfifo(run / "log.jsonl")
     else:
         (run / "log.jsonl").symlink_to("/dev/full")
-    with pytest.raises(WeightsError, match=r"log\.jsonl: neither a file nor a folder; mend that and continue with --resume"):
+    with pytest.raises(WeightsError, match=r"log\.jsonl: is no ordinary file; mend that and continue with --resume"):
         train(tiny(), [folder], Run(run, 1, steps=4, resume=True))
     (run / "log.jsonl").unlink()
     train(tiny(), [folder], Run(run, 1, steps=4, resume=True))

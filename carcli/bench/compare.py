@@ -21,7 +21,7 @@ from carcli.images.picture import Picture, Pixels
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import peak as memory
-from carcli.weights import regular
+from carcli.runtime import regular
 
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 

@@ -21,15 +21,15 @@ from carcli.images.formats import written
 from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
+from carcli.runtime import regular
 from carcli.runtime.files import write_whole
-from carcli.runtime.regular import open_regular
 
 CICP = b"cICP"  # a chunk that Pillow does not write
 Source = bytes | Path  # an image file, or what is in one
 
 
 def _opened(source: Source) -> IO[bytes]:
-    return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+    return io.BytesIO(source) if isinstance(source, bytes) else regular.opened(source)
 
 
 def _image(file: IO[bytes]) -> tuple[Image.Image, png.Chunks | None]:
@@ -86,7 +86,7 @@ class Header:
 def peek(path: Path) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
-        with open_regular(path) as file:
+        with regular.opened(path) as file:
             image, chunks = _image(file)
             return Header(*image.size, *policy.tag_of(image, chunks))
     except Exception:  # whatever is wrong with it, decoding it will say

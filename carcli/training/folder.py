@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.errors import WeightsError
+from carcli.runtime import regular
 from carcli.runtime.files import remove_leftovers
-from carcli.weights import regular
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from carcli.errors import UsageError
-from carcli.runtime import toml
+from carcli.runtime import regular, toml
 from carcli.runtime.records import Record, complaint
-from carcli.weights import regular
 from carcli.weights.manifest import ID
 
 MAX_BYTES = 1 << 20  # of a recipe's file

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from carcli.errors import UsageError, WeightsError
+from carcli.runtime import regular
 from carcli.runtime.files import write_whole
 from carcli.training.health import CollapseWatch
 from carcli.training.objective import Objective
 from carcli.training.optimisers import Optimisers
 from carcli.training.recipe import Recipe
-from carcli.weights import regular
 
 
 @dataclass

@@ -25,9 +25,9 @@ from carcli.errors import WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.models.base import Pair
 from carcli.models.registry import build, outline
+from carcli.runtime import regular
 from carcli.runtime.files import write_whole
 from carcli.runtime.records import Record, complaint
-from carcli.weights import regular
 from carcli.weights.header import Header
 from carcli.weights.manifest import Entry, Id
 from carcli.weights.store import MAX_BYTES, digest_of

@@ -22,8 +22,8 @@ from typing import IO
 
 import requests
 
+from carcli.runtime import regular
 from carcli.runtime.files import remove_leftovers, write_whole
-from carcli.weights import regular
 from carcli.weights.http import FetchError, Remote, body, number, reason, request
 from carcli.weights.store import cache_folder, file_digest
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import requests
 
 from carcli.errors import WeightsError
-from carcli.weights import drive, manifest, mega, regular, store
+from carcli.runtime import regular
+from carcli.weights import drive, manifest, mega, store
 from carcli.weights.download import Expected, Report, copy, download
 from carcli.weights.http import FetchError, Remote, new_session, understood
 from carcli.weights.manifest import Dataset, Entry

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carcli.errors import UsageError, WeightsError
-from carcli.weights import manifest, regular, store
+from carcli.runtime import regular
+from carcli.weights import manifest, store
 from carcli.weights.fetch import Watch, fetch_checkpoint, fetch_dataset, unwatched
 from carcli.weights.manifest import Dataset, Entry
 

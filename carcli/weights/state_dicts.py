@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from carcli.errors import WeightsError
-from carcli.weights import archives, regular
+from carcli.runtime import regular
+from carcli.weights import archives
 from carcli.weights.store import MAX_BYTES
 
 SUFFIXES = (".pth", ".pt")

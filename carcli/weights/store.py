@@ -20,8 +20,8 @@ from filelock import FileLock
 from platformdirs import user_cache_path, user_data_path
 
 from carcli.errors import WeightsError
+from carcli.runtime import regular
 from carcli.runtime.files import write_whole
-from carcli.weights import regular
 from carcli.weights.manifest import Entry
 
 MAX_BYTES = 1 << 30  # of a checkpoint's file: five times the largest that there is

@@ -1,3 +1,3 @@
-from carcli.cli.app import main
+from carcli.cli.main import main
 
 main()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from carcli.cli import bench, down, info, train, up, weights
-from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, say_error
+from carcli.cli import bench, down, info, streams, train, up, weights
+from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, Unwritable, say, say_error
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.memory import huge_pages
 from carcli.version import __version__
+
+Mistake = typer.BadParameter.__mro__[2]  # of which all errors in a command line are: ClickException, wherever it is defined
 
 app = typer.Typer(
     name="carcli",
@@ -33,7 +34,7 @@ app.command(epilog="Example: carcli info lr/photo.png")(info.info)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"carcli {__version__}")
+        say(f"carcli {__version__}")
         raise typer.Exit
 
 
@@ -44,26 +45,37 @@ def _main(
     pass
 
 
-def main() -> None:
-    """Run the program; every foreseeable failure is one line and an exit code of its own."""
+def run() -> int:
+    """Carry out what the command line asks for; every foreseeable failure is one line, and an exit code of its own."""
     huge_pages()
     warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file, decoding it says
     warnings.showwarning = lambda message, *_: say_error(str(message))
     try:
-        app()
-    except KeyboardInterrupt:
-        say_error("interrupted")
-        sys.exit(INTERRUPTED)
+        code = app(standalone_mode=False)
+    except Mistake as error:
+        return _wrong_usage(error)
+    except typer.Abort:
+        return INTERRUPTED
     except UsageError as error:
         say_error(str(error))
-        sys.exit(WRONG_USAGE)
+        return WRONG_USAGE
     except CarcliError as error:
         say_error(str(error))
-        sys.exit(CANNOT_RUN)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        return CANNOT_RUN
+    except Unwritable as error:
+        return streams.unwritable(error.cause)
+    except OSError as error:
+        say_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        return CANNOT_RUN
+    return code if isinstance(code, int) else 0
 
 
-if __name__ == "__main__":
-    main()
+def _wrong_usage(error: Any) -> int:
+    """What a command line itself is wrong in, and where to read what it may be."""
+    message = str(error.format_message())
+    if "\n" in message:  # the help that a command without any argument gives
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx is not None else "carcli"
+        say_error(f"{message.rstrip('.')}; see: {command} --help")
+    return WRONG_USAGE

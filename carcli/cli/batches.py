@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from carcli.cli.common import Json, Precision, Quiet, note_precision
+from carcli.cli.common import Json, Precision, Quiet, excludes, note_precision
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def batch_options(output: str) -> Callable[[Callable[..., None]], Callable[..., 
     def give(command: Callable[..., None]) -> Callable[..., None]:
         def called(**given: Any) -> None:
             flags = BatchFlags(**{f.name: given.pop(f.name) for f in fields(BatchFlags)})
+            excludes("--fail-fast", "--max-errors", flags.fail_fast and flags.max_errors is not None)
+            excludes("--dry-run", "--watch", flags.dry_run and flags.watch)
             for device in flags.devices:
                 note_precision(device, flags.precision)
             command(flags, **given)

@@ -48,11 +48,13 @@ class BenchFlags:
         str, typer.Option(help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.")
     ] = "edsr,tad,bicubic"
     refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = ""
-    refine_method: Annotated[str, typer.Option(help="fast or hcd.")] = "fast"
+    refine_method: Annotated[str | None, typer.Option(help="fast or hcd. Default: fast.", show_default=False)] = None
     protocol: Annotated[
         Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
     ] = Protocol.sr
-    form: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Of the table. Default: for this terminal.", show_default=False)
+    ] = None
     save: Annotated[Path | None, _folder("Write every LR and SR image into this folder.")] = None
     report: Annotated[Path | None, _folder("Write one HTML page with table, charts, images.")] = None
     spectrum: Annotated[Path | None, _folder("Write each model's mean LR spectrum into this folder (CAR, figure 6).")] = None

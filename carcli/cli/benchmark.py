@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import cast
 
 import typer
 from rich.console import Console
@@ -18,10 +17,10 @@ from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Shown
 from carcli.bench.datasets import find_all
 from carcli.cli.bars import progress_bar
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
-from carcli.cli.common import CANNOT_RUN, SOME_FAILED, allow_large_images, emit, note_precision, say_error
+from carcli.cli.common import CANNOT_RUN, SOME_FAILED, allow_large_images, emit, excludes, needs, note_precision, say_error, show
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError
-from carcli.rescale.refine import Method, Refinement
+from carcli.rescale.refine import Refinement
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
 
@@ -30,10 +29,10 @@ class JsonLines(Observer):
     """One object for each image and each mean."""
 
     def image(self, measured: Measured, shown: Shown) -> None:
-        emit({"event": "image", **table.finite(asdict(measured))})
+        emit("image", asdict(measured))
 
     def mean(self, mean: Mean) -> None:
-        emit({"event": "mean", **table.finite(asdict(mean.measured)), "images": mean.images, "of": mean.of})
+        emit("mean", {**asdict(mean.measured), "images": mean.images, "of": mean.of})
 
 
 class Failures(Observer):
@@ -47,8 +46,8 @@ class Failures(Observer):
         if failed not in self._said:
             self._said.add(failed)
             if self._as_json:
-                emit({"event": "failed", **asdict(failed)})
-            say_error(text.shown(f"{failed.dataset}/{failed.image}: left out ({failed.reason})"))
+                emit("failed", asdict(failed))
+            say_error(f"{failed.dataset}/{failed.image}: left out ({failed.reason})")
 
     @property
     def count(self) -> int:
@@ -63,7 +62,7 @@ class Terminal(Observer):
         self._bar, self._task = bar, bar.add_task("measuring", total=images)
         self._lines = not flags.quiet and not bar.console.is_terminal
         self._rows: Sequence[table.Row] = ()
-        self._form, self._tad = flags.form, flags.protocol is Protocol.tad
+        self._form, self._tad = flags.form or Format.table, flags.protocol is Protocol.tad
 
     def image(self, measured: Measured, shown: Shown) -> None:
         place, psnr = text.shown(f"{measured.dataset}/{measured.image}"), f"{measured.psnr_y:.2f} dB"
@@ -84,13 +83,13 @@ class Terminal(Observer):
             return
         if self._form is Format.table:
             out = Console() if Console().is_terminal else Console(width=200)
-            out.print(table.rich(rows, out.width, self._tad))
+            show(table.rich(rows, out.width, self._tad), out.width)
         elif self._form is Format.md:
-            print(table.markdown(rows, self._tad))
+            show(table.markdown(rows, self._tad))
         elif self._form is Format.csv:
-            print(table.comma_separated(rows))
+            show(table.comma_separated(rows))
         else:
-            print(table.as_json(rows))
+            show(table.as_json(rows))
 
 
 def _refinements(flags: BenchFlags) -> list[Refinement | None]:
@@ -98,11 +97,14 @@ def _refinements(flags: BenchFlags) -> list[Refinement | None]:
         iterations = [int(number) for number in flags.refine.split(",") if number.strip()]
     except ValueError as error:
         raise UsageError(f"--refine {flags.refine!r}: give numbers of iterations, separated by commas") from error
-    return [None, *(Refinement(count, cast(Method, flags.refine_method)) for count in iterations)]
+    return [None, *(Refinement(count, flags.refine_method or "fast") for count in iterations)]
 
 
 def _plan(flags: BenchFlags) -> Plan:
     """What the options ask for, its datasets fetched. Raises ``UsageError`` and ``WeightsError``."""
+    needs("--refine", bool(flags.refine), {"--refine-method": flags.refine_method})
+    needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
+    excludes("--json", "--format", flags.as_json and flags.form is not None)
     refinements = _refinements(flags)
     models = [name.strip() for name in flags.model.split(",") if name.strip()]
     scales = dict.fromkeys(flags.scale or [4])

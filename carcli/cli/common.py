@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from carcli.errors import UsageError
+from carcli.runtime.schema import SCHEMA
+from carcli.runtime.text import shown
 
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
+NOBODY_LISTENS = 1  # whoever read standard output has gone
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16: how the networks compute.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def needs(option: str, given: bool, others: Mapping[str, object]) -> None:
+    """Raise ``UsageError`` where one of the ``others``, which do nothing without ``option``, is not None and that is not given."""
+    for name, value in others.items():
+        if value is not None and not given:
+            raise UsageError(f"{name} does nothing without {option}; add that, or leave {name} out")
+
+
+def excludes(first: str, second: str, both: bool) -> None:
+    """Raise ``UsageError`` where ``both`` of two options are given that contradict each other."""
+    if both:
+        raise UsageError(f"{first} and {second} contradict each other; leave one of them out")
 
 
 class Interrupt:
@@ -37,9 +60,34 @@ class Interrupt:
         signal.signal(signal.SIGINT, self.before)
 
 
+class Unwritable(Exception):  # noqa: N818 - what it is, not that it is one
+    """Standard output takes nothing more."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def say(line: str) -> None:
+    """One line on standard output, at once. Raises ``Unwritable``."""
+    show(shown(line))
+
+
 def say_error(message: str) -> None:
-    """One line on standard error."""
-    print(f"carcli: {message}", file=sys.stderr)
+    """One line on standard error, if anybody can be told at all."""
+    with suppress(OSError, ValueError):
+        print(f"carcli: {shown(message)}", file=sys.stderr, flush=True)
+
+
+def show(lines: str | Table, width: int | None = None) -> None:
+    """A table, or several lines, on standard output. Raises ``Unwritable``."""
+    try:
+        if isinstance(lines, str):
+            print(lines, flush=True)
+        else:
+            Console(width=width).print(lines)
+    except OSError as error:
+        raise Unwritable(error) from error
 
 
 def allow_large_images() -> None:
@@ -51,9 +99,18 @@ def allow_large_images() -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-def emit(record: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
-    print(json.dumps(record, default=str, allow_nan=False), flush=True)
+def emit(event: str, record: Mapping[str, Any]) -> None:
+    """One JSON object on standard output: what happened. A figure that is not finite is null. Raises ``Unwritable``."""
+    show(json.dumps(_plain({"schema": SCHEMA, "event": event, **record}), default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can tell it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def note_precision(device: str, precision: str) -> None:

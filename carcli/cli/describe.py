@@ -31,6 +31,10 @@ def file(path: Path) -> dict[str, Any]:
         "alpha": picture.alpha is not None,
         "icc_bytes": len(picture.icc or b""),
         "exif_bytes": len(picture.exif or b""),
+        "xmp_bytes": len(picture.xmp or b""),
+        "iptc_bytes": len(picture.iptc or b""),
+        "dpi_x": picture.dpi[0] if picture.dpi else None,
+        "dpi_y": picture.dpi[1] if picture.dpi else None,
         "tag": {**asdict(picture.tag), "padding": picture.tag.padding} if picture.tag is not None else None,
         "tag_error": picture.tag_error,
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from carcli.cli.batches import BatchFlags, batch_options
+from carcli.cli.common import needs
 from carcli.errors import UsageError
 from carcli.models.families import DEFAULT
 
@@ -30,36 +31,38 @@ def down(
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
     ] = 0,
-    refine_method: Annotated[str, typer.Option(help="fast, or hcd as published.")] = "fast",
-    refine_lr_weight: Annotated[float, typer.Option(min=0, help="Hold the LR image near the unrefined one; 0.1 is much.")] = 0.0,
-    refine_epsilon: Annotated[float, typer.Option(help="hcd: radius of the ball of changes.")] = 0.3,
-    refine_alpha: Annotated[float, typer.Option(help="hcd: length of a step.")] = 20 / 255,
+    refine_method: Annotated[str | None, typer.Option(help="fast, or hcd as published. Default: fast.", show_default=False)] = None,
+    refine_lr_weight: Annotated[
+        float | None, typer.Option(min=0, help="Hold the LR image near the unrefined one; 0.1 is much. Default: 0.", show_default=False)
+    ] = None,
+    refine_epsilon: Annotated[
+        float | None, typer.Option(help="hcd: radius of the ball of changes. Default: 0.3.", show_default=False)
+    ] = None,
+    refine_alpha: Annotated[float | None, typer.Option(help="hcd: length of a step. Default: 20/255.", show_default=False)] = None,
     refine_keep: Annotated[
         bool, typer.Option("--refine-keep", help="On Ctrl-C, write the image at hand as good as it has got, then stop.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="hcd: of its random start.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="hcd: of its random start. Default: 0.", show_default=False)] = None,
 ) -> None:
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
-    from carcli.cli.run_batch import Down, Refinement, carry_out
-
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
-    refinement = None
-    if refine:
-        refinement = Refinement(
-            iterations=refine,
-            method=refine_method,
-            lr_weight=refine_lr_weight,
-            epsilon=refine_epsilon,
-            alpha=refine_alpha,
-            seed=seed,
-        )
+    given = {"method": refine_method, "lr_weight": refine_lr_weight}
+    hcd = {"epsilon": refine_epsilon, "alpha": refine_alpha, "seed": seed}
+    names = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight, "--refine-keep": refine_keep or None}
+    hcd_names = {"--refine-epsilon": refine_epsilon, "--refine-alpha": refine_alpha, "--seed": seed}
+    needs("--refine", bool(refine), names | hcd_names)
+    needs("--refine-method hcd", refine_method == "hcd", hcd_names)
+
+    from carcli.cli.run_batch import Down, Refinement, carry_out
+
+    settings: dict[str, Any] = {name: value for name, value in (given | hcd).items() if value is not None}
     task = Down(
         model=model,
         scale=scale,
         to_grey=to_grey,
-        refinement=refinement,
+        refinement=Refinement(refine, **settings) if refine else None,
         precision=flags.precision,
         tile=flags.tile,
     )
-    carry_out(flags, task, keep=refine_keep and refinement is not None)
+    carry_out(flags, task, keep=refine_keep)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from carcli.cli.common import SOME_FAILED, Json, emit, say_error
+from carcli.cli.common import SOME_FAILED, Json, emit, say, say_error
 from carcli.errors import ImageError
 
 
 def _say_file(record: dict[str, Any]) -> None:
     kind = ("grey" if record["grey"] else "RGB") + (" with alpha" if record["alpha"] else "")
-    print(f"{record['file']}: {record['width']}x{record['height']} {kind}")
+    say(f"{record['file']}: {record['width']}x{record['height']} {kind}")
     tag = record["tag"]
     if tag:
-        print(f"  made by carcli with {tag['checkpoint']} (SHA-256 {tag['digest'][:12] or 'none'}), scale {tag['scale']}")
-        print(f"  original {tag['width']}x{tag['height']}; restore it with: carcli up {record['file']}")
+        say(f"  made by carcli with {tag['checkpoint']} (SHA-256 {tag['digest'][:12] or 'none'}), scale {tag['scale']}")
+        say(f"  original {tag['width']}x{tag['height']}; restore it with: carcli up {shlex.quote(record['file'])}")
     elif record["tag_error"]:
-        print(f"  {record['tag_error']}")
+        say(f"  {record['tag_error']}")
     else:
-        print("  no carcli tag: an ordinary image")
+        say("  no carcli tag: an ordinary image")
 
 
 def _say_machine(record: dict[str, Any]) -> None:
     for name, value in record.items():
         if value or value == 0:
-            print(f"{name.replace('_', ' '):>15}  {', '.join(value) if isinstance(value, list) else value}")
+            say(f"{name.replace('_', ' '):>15}  {', '.join(value) if isinstance(value, list) else value}")
 
 
 def info(
@@ -42,7 +43,7 @@ def info(
     if not files:
         machine = describe.machine()
         if as_json:
-            emit({"event": "machine", **machine})
+            emit("machine", machine)
         else:
             _say_machine(machine)
         return
@@ -54,10 +55,10 @@ def info(
             failed = True
             say_error(f"{path}: {error}")
             if as_json:
-                emit({"event": "file", "file": str(path), "error": str(error)})
+                emit("file", {"file": str(path), "error": str(error)})
             continue
         if as_json:
-            emit({"event": "file", **record})
+            emit("file", record)
         else:
             _say_file(record)
     if failed:

@@ -106,7 +106,7 @@ class JsonLines(Report):
     """One JSON object for each image, and one for all, on standard output."""
 
     def tell(self, result: Result) -> None:
-        emit({"event": "image", **asdict(result)})
+        emit("image", {**asdict(result)})
         super().tell(result)
 
     def sum_up(self, slowest: str) -> None:
@@ -135,7 +135,7 @@ class Terminal(Report):
             say_error(f"{result.source}: {note}")
         if result.status == "done" and result.input_size and result.output_size:
             (w, h), (ow, oh) = result.input_size, result.output_size
-            print(
+            say(
                 f"{result.source} {w}x{h} {_size(result.input_bytes or 0)} -> {result.target} {ow}x{oh} "
                 f"{_size(result.output_bytes or 0)}, {result.model}, {result.seconds:.1f} s",
                 flush=True,
@@ -145,7 +145,7 @@ class Terminal(Report):
         tally, counts = self.tally, self.tally.counts
         parts = [f"{counts['done']} done"] + [f"{counts[k]} {k}" for k in ("skipped", "failed") if counts[k]]
         sizes = f"{_size(tally.input_bytes)} -> {_size(tally.output_bytes)}"
-        print(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}", flush=True)
+        say(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}", flush=True)
         if tally.larger and self.verb == "down":
             say_error(f"{tally.larger} of the LR images take more bytes than the file they were made from")
         if counts["skipped"]:

@@ -88,13 +88,13 @@ def _say_plan(batch: Batch, flags: BatchFlags) -> None:
     seconds = batch.seconds(estimate)
     if flags.as_json:
         for job in batch.jobs:
-            emit({"event": "plan", **asdict(job)})
-        emit({"event": "estimate", **asdict(estimate), "seconds": seconds})
+            emit("plan", {**asdict(job)})
+        emit("estimate", {**asdict(estimate), "seconds": seconds})
         return
     if not flags.quiet:
         for job in batch.jobs:
-            print(f"{job.source} -> {job.target}" if job.target is not None else f"{job.source}: {job.obstacle}")
-    print(_sum(estimate) + (f"; about {_clock(seconds)}" if seconds is not None else ""))
+            say(f"{job.source} -> {job.target}" if job.target is not None else f"{job.source}: {job.obstacle}")
+    say(_sum(estimate) + (f"; about {_clock(seconds)}" if seconds is not None else ""))
 
 
 def _sum(estimate: Estimate) -> str:

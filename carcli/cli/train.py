@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Json, Quiet
+from carcli.cli.common import Json, Quiet, excludes
 from carcli.errors import UsageError
 from carcli.training.run import Run
 
@@ -37,6 +38,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a matched pair on folders of photographs; the best checkpoint works with --model."""
+    excludes("--list", "a recipe", list_recipes and bool(recipe))
+    excludes("--minutes", "--steps", minutes is not None and steps is not None)
+    if minutes is not None and not math.isfinite(minutes):
+        raise UsageError("--minutes is a finite number")
     if not list_recipes and not (recipe and photographs):
         raise UsageError("name a recipe and at least one folder of photographs; carcli train --list shows the recipes")
     from carcli.cli import training  # and with it torch

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from carcli.cli.bars import progress_bar
-from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say_error
+from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say, say_error
 from carcli.runtime import memory
 from carcli.runtime.device import pick_device
 from carcli.training import recipe as recipes
@@ -23,7 +23,7 @@ from carcli.training.run import Progress, Run, Stopped
 def list_recipes() -> None:
     """Print the recipes of the package and what they are for."""
     for name in recipes.names():
-        print(f"{name:24} {recipes.purpose(name)}")
+        say(f"{name:24} {recipes.purpose(name)}")
 
 
 def chosen(name: str, lr_guidance: float | None) -> Recipe:
@@ -43,6 +43,13 @@ def _line(progress: Progress) -> str:
         f"{progress.done:4.0%} step {progress.step}: {restored}, "
         f"loss {progress.loss:.5f}, {progress.steps_per_second:.1f} steps/s{back}"
     )
+
+
+def _record(progress: Progress) -> dict[str, object]:
+    """By the names of the run's own log."""
+    told = asdict(progress)
+    del told["fidelity"], told["validated"]
+    return told | (progress.fidelity.record() if progress.fidelity else {})
 
 
 def _skip(path: Path, reason: str) -> None:
@@ -65,7 +72,7 @@ def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bo
             def observe(progress: Progress) -> None:
                 bar.update(task, completed=progress.done, description=_line(progress))
                 if progress.validated and as_json:
-                    emit({"event": "validation", **asdict(progress)})
+                    emit("validation", _record(progress))
                 elif progress.validated and not quiet:
                     say_error(_line(progress))
 
@@ -77,6 +84,6 @@ def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bo
     finally:
         interrupt.restore()
     if as_json:
-        emit({"event": "done", "checkpoint": str(best)})
+        emit("done", {"checkpoint": str(best)})
     elif not quiet:
-        print(f"{best}: use it with carcli down PHOTOS --model {best} --scale {recipe.model.scale}")
+        say(f"{best}: use it with carcli down PHOTOS --model {best} --scale {recipe.model.scale}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, emit, say_error
+from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, emit, say, say_error, show
 from carcli.cli.downloads import download_bar
 from carcli.errors import WeightsError
 
@@ -64,14 +64,14 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         for entry in checkpoints:
             fields = {**entry.model_dump(), "path": inventory.place(entry), "state": inventory.state(entry)}
-            emit({"event": "checkpoint", **fields})
+            emit("checkpoint", fields)
         for dataset in datasets:
             count = {"files": len(dataset.files), "present": inventory.present(dataset)}
-            emit({"event": "dataset", "id": dataset.id, "path": inventory.place(dataset), **count})
+            emit("dataset", {"id": dataset.id, "path": inventory.place(dataset), **count})
         return
-    console = Console(width=max(Console().width, 140))
-    console.print(_checkpoint_table([(entry, inventory.state(entry)) for entry in checkpoints]))
-    console.print(_dataset_table([(dataset, inventory.state(dataset)) for dataset in datasets]))
+    width = max(Console().width, 140)
+    show(_checkpoint_table([(entry, inventory.state(entry)) for entry in checkpoints]), width)
+    show(_dataset_table([(dataset, inventory.state(dataset)) for dataset in datasets]), width)
 
 
 @app.command(epilog="Example: carcli weights fetch set14")
@@ -93,13 +93,13 @@ def fetch(
             except WeightsError as error:
                 failed += 1
                 if as_json:
-                    emit({"event": "failed", "id": item.id, "reason": str(error)})
+                    emit("failed", {"id": item.id, "reason": str(error)})
                 say_error(str(error))
                 continue
             if as_json:
-                emit({"event": "fetched", "id": item.id, "path": path})
+                emit("fetched", {"id": item.id, "path": path})
             elif not quiet:
-                print(f"{item.id}: {path}")
+                say(f"{item.id}: {path}")
     if failed:
         raise typer.Exit(SOME_FAILED if failed < len(wanted) else CANNOT_RUN)
 
@@ -114,9 +114,9 @@ def import_(
 
     for entry, path in import_files(files):
         if as_json:
-            emit({"event": "imported", "id": entry.id, "path": path})
+            emit("imported", {"id": entry.id, "path": path})
         else:
-            print(f"{entry.id}: {path}; no digest was ever published, so this file's is pinned from now on")
+            say(f"{entry.id}: {path}; no digest was ever published, so this file's is pinned from now on")
 
 
 @app.command(epilog="Example: carcli weights verify")
@@ -131,12 +131,12 @@ def verify(ids: Ids = None, as_json: Json = False) -> None:
         problem = inventory.problem(item)
         failed = failed or problem is not None
         if as_json:
-            emit({"event": "verified", "id": item.id, "ok": problem is None, "problem": problem})
+            emit("verified", {"id": item.id, "ok": problem is None, "problem": problem})
         elif problem:
             again = f"carcli weights remove {item.id}, then carcli weights fetch {item.id}"
             say_error(f"{item.id}: {problem}; get it again with: {again}")
         else:
-            print(f"{item.id}: intact")
+            say(f"{item.id}: intact")
     if failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -148,7 +148,7 @@ def remove(ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids o
 
     for item in inventory.items(ids):
         removed = inventory.remove(item)
-        print(f"{item.id}: {removed} file{'s' * (removed != 1)} removed")
+        say(f"{item.id}: {removed} file{'s' * (removed != 1)} removed")
 
 
 @app.command(epilog="Example: carcli weights path edsr-base-x4")
@@ -157,4 +157,4 @@ def path(name: Id) -> None:
     from carcli.weights import inventory
 
     (item,) = inventory.items([name])
-    print(inventory.place(item))
+    say(str(inventory.place(item)))

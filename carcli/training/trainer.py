@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from carcli.errors import UsageError, WeightsError
 from carcli.runtime.device import autocast, has_bf16, processor
+from carcli.runtime.schema import SCHEMA
 from carcli.training import data
 from carcli.training import distributed as parallel
 from carcli.training import recipe as recipes
@@ -223,10 +224,7 @@ class Trainer:
                 "validation",
                 minutes=round(counters.elapsed / 60, 2),
                 loss=round(self.watch.loss_slow, 6),
-                hr=round(fidelity.hr, 3),
-                lr=round(fidelity.lr, 3),
-                lr_rgb=round(fidelity.lr_rgb, 3),
-                seen=round(fidelity.seen, 3),
+                **{name: round(psnr, 3) for name, psnr in fidelity.record().items()},
                 rate=self.rate,
                 skipped=counters.skipped,
                 rollbacks=counters.rollbacks,
@@ -289,7 +287,7 @@ class Trainer:
     def _log(self, event: str, **fields: object) -> None:
         if self.world.first:
             with self.folder.writing(self._rescue):
-                self.folder.note({"event": event, "step": self.counters.step, **fields})
+                self.folder.note({"schema": SCHEMA, "event": event, "step": self.counters.step, **fields})
 
 
 def _name(device: torch.device) -> str:

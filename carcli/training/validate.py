@@ -22,6 +22,10 @@ class Fidelity(NamedTuple):
     lr_rgb: float  # the same over RGB
     seen: float  # the same when both are blurred
 
+    def record(self) -> dict[str, float]:
+        """By the names that a benchmark's figures have, in dB."""
+        return {"psnr_y": self.hr, "lr_psnr_y": self.lr, "lr_psnr_rgb": self.lr_rgb, "lr_psnr_seen": self.seen}
+
 
 def _pixels(levels: Tensor) -> Pixels:
     """(1, C, h, w) uint8 → (h, w, 3)."""

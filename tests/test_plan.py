@@ -9,7 +9,6 @@ import pytest
 
 from carcli.batch.plan import plan
 from carcli.errors import UsageError
-from carcli.runtime.files import remove_leftovers
 
 
 @pytest.fixture(autouse=True)
@@ -124,14 +123,3 @@ def test_link_loops_end():
     touch("p/a.jpg")
     Path("p/loop").symlink_to("..", target_is_directory=True)
     assert pairs(["p"], recursive=True) == [("p/a.jpg", "lr/a.png")]
-
-
-def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept():
-    Path("lr").mkdir()
-    dead, alive, foreign = Path("lr/.carcli-999999999-ab.tmp"), Path(f"lr/.carcli-{os.getpid()}-ab.tmp"), Path("lr/x.tmp")
-    for path in (dead, alive, foreign):
-        path.write_bytes(b"")
-    remove_leftovers([Path("lr")])
-    assert not dead.exists()
-    assert alive.exists()
-    assert foreign.exists()

@@ -1,0 +1,62 @@
+"""What is behind a path, and opening it without ever waiting for somebody at the other end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO, Literal
+
+Kind = Literal["nothing", "file", "folder", "link", "other"]
+
+NO_FILE = "is no ordinary file"
+NO_TEXT = "has a zero byte in its name"
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+
+def kind(path: str | os.PathLike[str], follow: bool = True) -> Kind:
+    """What there is: ``other`` is a pipe, a socket or a device, ``link`` comes only where links are not followed.
+
+    Raises ``OSError`` where the file system cannot say: no permission, a name too long, links in a circle.
+    """
+    try:
+        mode = (os.stat if follow else os.lstat)(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "nothing"
+    except ValueError as error:
+        raise OSError(errno.EINVAL, NO_TEXT, str(path)) from error
+    if stat.S_ISREG(mode):
+        return "file"
+    return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a folder, as far as can be told."""
+    try:
+        return kind(path) == "folder"
+    except OSError:
+        return False
+
+
+def reason(error: OSError) -> str:
+    """What the system says went wrong, without the name of any file."""
+    return error.strerror or str(error)
+
+
+def open_ordinary(path: Path) -> IO[bytes]:
+    """Open an ordinary file to read it. Raises ``OSError``, also where it is a folder, a pipe, a socket or a device."""
+    if kind(path) == "other":  # not even opened: that may do something to a device
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return ordinary(os.open(path, READ), path)
+
+
+def ordinary(descriptor: int, path: Path, mode: str = "rb") -> IO[bytes]:
+    """A file that has just been opened without waiting, as an object. Raises ``OSError`` where it is no ordinary file."""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, NO_FILE, str(path))
+        return open(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -16,6 +16,7 @@ from carcli.cli.batches import BatchFlags
 from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say_error
 from carcli.cli.reports import JsonLines, Report, Terminal
 from carcli.runtime.memory import give_back_at_once
+from carcli.runtime.threads import within_limits
 
 __all__ = ["Down", "Refinement", "Request", "Up", "carry_out"]
 
@@ -52,6 +53,7 @@ def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
     With ``keep``, Ctrl-C takes an image that is being refined as it is, and ends the batch then.
     """
     allow_large_images()
+    within_limits()
     piped = names(sys.stdin.buffer.read()) if flags.from_file == STANDARD_INPUT else []
     interrupt = Interrupt() if keep else None
     try:

@@ -15,7 +15,8 @@ from carcli.batch.job import Job
 from carcli.batch.journal import NAME, Journal
 from carcli.batch.options import Options
 from carcli.batch.pipeline import Pipeline
-from carcli.batch.plan import Filter, plan
+from carcli.batch.plan import plan
+from carcli.batch.walk import Filter
 from carcli.errors import CarcliError
 from carcli.images import codec
 

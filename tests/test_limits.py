@@ -74,10 +74,14 @@ def test_a_host_without_control_groups(tmp_path, group):
     assert (cores(host(tmp_path, group)), memory(tmp_path)) == (64, 256 * GIB)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs affinity")
-def test_processors_that_this_process_may_not_run_on_do_not_count(monkeypatch):
+@pytest.mark.parametrize("newer", [True, False])
+def test_processors_that_this_process_may_not_run_on_do_not_count(monkeypatch, newer):
     monkeypatch.undo()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5})
+    if newer:
+        monkeypatch.setattr(os, "process_cpu_count", lambda: 2, raising=False)
+    else:
+        monkeypatch.delattr(os, "process_cpu_count", raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)
     assert cores(Path("/nothing")) == 2
 
 

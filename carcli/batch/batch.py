@@ -10,10 +10,12 @@ from carcli.batch.estimate import Estimate, estimate, refuse_if_full
 from carcli.batch.folders import make_ready, writable
 from carcli.batch.job import Idle, Job, Result
 from carcli.batch.journal import Journal
+from carcli.batch.names import listed
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
 from carcli.batch.pipeline import Pipeline
-from carcli.batch.plan import Filter, listed, plan
+from carcli.batch.plan import plan
+from carcli.batch.walk import Filter
 from carcli.batch.watch import appearing
 from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from carcli.batch import Batch, Down, Estimate, Options, Refinement, Request, Up
-from carcli.batch.plan import names
+from carcli.batch.names import names
 from carcli.batch.work import Task
 from carcli.cli.batches import BatchFlags
 from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say_error

@@ -13,6 +13,12 @@ SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff",
     ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".qoi",
 })  # fmt: skip
+# known as images, but of kinds that cannot be read here
+UNREAD = frozenset({
+    ".heic", ".heif", ".hif", ".jxl", ".psd", ".psb", ".xcf", ".svg", ".svgz", ".exr",
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2",
+    ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
 WRITTEN = {".png": "PNG"}  # suffix → Pillow's name, of formats that keep every level and the tag
 
 

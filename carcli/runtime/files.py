@@ -18,7 +18,8 @@ from carcli.runtime.locks import try_lock
 from carcli.runtime.paths import NO_FILE, READ, kind
 
 TEMPORARY = ".carcli-"  # prefix of files being written; none outlives a run that was not killed
-PATTERN = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]+)-[0-9a-f]+\.tmp")  # with the host that wrote it
+MARK = "-\u00e9\u00df"  # é and ß: of a file that shows which names are one to its file system
+PATTERN = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]+)-[0-9a-f]+(-(\u00e9|e\u0301)\u00df)?\.tmp")  # 1: the host that wrote it
 ABANDONED = 24 * 3600.0  # seconds without a change, where no lock tells whether somebody is writing still
 CLOSED = 60.0  # seconds between closing and renaming at most, where only closed files can be renamed
 
@@ -51,12 +52,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 @contextmanager
-def temporary(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+def temporary(folder: Path, mark: str = "") -> Iterator[tuple[Path, IO[bytes]]]:
     """A new file under a temporary name, locked, so that no other run takes it for a leftover.
 
     At the end it is removed, where it still has that name. Raises ``OSError``.
     """
-    path, file = _created(folder)
+    path, file = _created(folder, mark)
     try:
         yield path, file
     finally:
@@ -66,9 +67,9 @@ def temporary(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             path.unlink()
 
 
-def _created(folder: Path) -> tuple[Path, IO[bytes]]:
+def _created(folder: Path, mark: str) -> tuple[Path, IO[bytes]]:
     while True:
-        path = folder / f"{TEMPORARY}{host()}-{secrets.token_hex(4)}.tmp"
+        path = folder / f"{TEMPORARY}{host()}-{secrets.token_hex(4)}{mark}.tmp"
         file = path.open("xb")
         if try_lock(file.fileno()) is not False and _is_at(path, file.fileno()):
             return path, file

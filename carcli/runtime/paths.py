@@ -11,7 +11,7 @@ from typing import IO, Literal
 Kind = Literal["nothing", "file", "folder", "link", "other"]
 
 NO_FILE = "is no ordinary file"
-NO_TEXT = "has a zero byte in its name"
+NO_NAME = "is no name that a file can have"
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
@@ -25,7 +25,7 @@ def kind(path: str | os.PathLike[str], follow: bool = True) -> Kind:
     except (FileNotFoundError, NotADirectoryError):
         return "nothing"
     except ValueError as error:
-        raise OSError(errno.EINVAL, NO_TEXT, str(path)) from error
+        raise OSError(errno.EINVAL, NO_NAME, str(path)) from error
     if stat.S_ISREG(mode):
         return "file"
     return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"

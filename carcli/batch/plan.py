@@ -46,7 +46,7 @@ def plan(
     where a folder is needed, ``CarcliError`` where it cannot be reached.
     """
     try:
-        if _is_file_name(output, inputs):
+        if is_file_name(output, inputs):
             if output.suffix.lower() != ".png":
                 raise UsageError(f"{output}: carcli writes PNG, because it is lossless; name a .png file")
             source = _readable(Source(inputs[0], Path()))
@@ -58,7 +58,7 @@ def plan(
         raise CarcliError(f"{error.filename or output}: {reason(error)}; name another folder with -o") from error
 
 
-def _is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
+def is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
     """Whether ``-o`` names a file: one input file, and a suffix, and no folder of that name."""
     return len(inputs) == 1 and not is_folder(inputs[0]) and bool(output.suffix) and not is_folder(output)
 

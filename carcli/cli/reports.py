@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from carcli.batch import Observer, Result
+from carcli.batch.record import of_result
 from carcli.cli.bars import progress_bar
 from carcli.cli.common import emit, say_error
 
@@ -32,7 +33,7 @@ class Tally:
     def add(self, result: Result) -> None:
         self.counts[result.status] += 1
         if result.status == "failed":
-            self.reasons[str(result.reason)] += 1
+            self.reasons[str(result.kind or result.reason)] += 1
         if result.status == "done":
             self.pixels += max(w * h for w, h in (result.input_size or (0, 0), result.output_size or (0, 0)))
             self.input_bytes += result.input_bytes or 0
@@ -106,7 +107,7 @@ class JsonLines(Report):
     """One JSON object for each image, and one for all, on standard output."""
 
     def tell(self, result: Result) -> None:
-        emit({"event": "image", **asdict(result)})
+        emit({"event": "image", **of_result(result)})
         super().tell(result)
 
     def sum_up(self, slowest: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
 from carcli.batch import Batch, Down, Estimate, Options, Refinement, Request, Up
 from carcli.batch.names import names
+from carcli.batch.record import of_estimate, of_job
 from carcli.batch.work import Task
 from carcli.cli.batches import BatchFlags
 from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say_error
@@ -90,8 +90,8 @@ def _say_plan(batch: Batch, flags: BatchFlags) -> None:
     seconds = batch.seconds(estimate)
     if flags.as_json:
         for job in batch.jobs:
-            emit({"event": "plan", **asdict(job)})
-        emit({"event": "estimate", **asdict(estimate), "seconds": seconds})
+            emit({"event": "plan", **of_job(job)})
+        emit({"event": "estimate", **of_estimate(estimate, seconds)})
         return
     if not flags.quiet:
         for job in batch.jobs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,12 +20,13 @@ from carcli.images.formats import written
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 from carcli.runtime.files import write_whole
+from carcli.runtime.paths import open_ordinary
 
 Source = bytes | Path  # an image file, or what is in one
 
 
-def _opened(source: Source) -> IO[bytes] | Path:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
+def _opened(source: Source) -> IO[bytes]:
+    return io.BytesIO(source) if isinstance(source, bytes) else open_ordinary(source)
 
 
 def decode(source: Source) -> Picture:
@@ -32,11 +34,17 @@ def decode(source: Source) -> Picture:
 
     Raises ``ImageError`` with one line of reason for whatever cannot be used.
     """
-    with policy.one_line():
-        if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
+    with policy.one_line(), ExitStack() as files:
+
+        def opened() -> IO[bytes]:
+            return files.enter_context(_opened(source))
+
+        file = opened()
+        if not file.seek(0, os.SEEK_END):
             raise ImageError("the file is empty")
-        with Image.open(_opened(source)) as image:
-            return policy.apply(image, lambda: Image.open(_opened(source)))
+        file.seek(0)
+        with Image.open(file) as image:
+            return policy.apply(image, lambda: Image.open(opened()))
 
 
 def read(path: Path) -> Picture:
@@ -61,7 +69,7 @@ class Header:
 def peek(path: Path) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
-        with Image.open(path) as image:
+        with open_ordinary(path) as file, Image.open(file) as image:
             return Header(*image.size, *policy.tag_of(image))
     except Exception:  # whatever is wrong with it, decoding it will say
         return None

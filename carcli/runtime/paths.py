@@ -12,7 +12,8 @@ Kind = Literal["nothing", "file", "folder", "link", "other"]
 
 NO_FILE = "is no ordinary file"
 NO_NAME = "is no name that a file can have"
-READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+QUIET = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # waits for nobody
+OURS = QUIET | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # for files of our own, which are no links
 
 
 def kind(path: str | os.PathLike[str], follow: bool = True) -> Kind:
@@ -48,15 +49,22 @@ def open_ordinary(path: Path) -> IO[bytes]:
     """Open an ordinary file to read it. Raises ``OSError``, also where it is a folder, a pipe, a socket or a device."""
     if kind(path) == "other":  # not even opened: that may do something to a device
         raise OSError(errno.EINVAL, NO_FILE, str(path))
-    return ordinary(os.open(path, READ), path)
+    return open(_ordinary(os.open(path, QUIET | os.O_RDONLY), path), "rb")
 
 
-def ordinary(descriptor: int, path: Path, mode: str = "rb") -> IO[bytes]:
-    """A file that has just been opened without waiting, as an object. Raises ``OSError`` where it is no ordinary file."""
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, NO_FILE, str(path))
-        return open(descriptor, mode)
-    except BaseException:
+def open_to_append(path: Path) -> int:
+    """Open a file of our own, to read it from its beginning and to write at its end; it is made where there is none.
+
+    Raises ``OSError``, also where it is a symbolic link or no ordinary file.
+    """
+    if kind(path, follow=False) not in ("file", "nothing"):
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return _ordinary(os.open(path, OURS | os.O_APPEND | os.O_CREAT, 0o666), path)
+
+
+def _ordinary(descriptor: int, path: Path) -> int:
+    """What was just opened without waiting, where it is an ordinary file; else it is closed."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return descriptor

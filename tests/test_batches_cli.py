@@ -181,3 +181,28 @@ def test_results_go_to_standard_output_whatever_the_progress_bar_does(tmp_path, 
     else:
         assert all(str(photos) in line for line in lines[:3])
         assert b"down" in shown  # the bar
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_done():
+    Path("circle.png").symlink_to("circle.png")
+    code, out, err = carcli(*DOWN, "photos", "n" * 300, "circle.png", "--json")
+    assert code == 1
+    assert [json.loads(line).get("status") for line in out.splitlines()] == ["done"] * 4 + ["failed"] * 2 + [None]
+    assert err.count("\n") == 2
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_the_journal_is_one_line():
+    Path("lr").mkdir()
+    os.mkfifo(Path("lr") / NAME)
+    code, _, err = carcli(*DOWN, "photos")
+    assert code == 3
+    assert "journal cannot be used (is no ordinary file)" in err
+    assert err.count("\n") == 1
+
+
+def test_a_dry_run_leaves_nothing_where_names_are_tried():
+    before = sorted(Path().iterdir())
+    assert carcli(*DOWN, "photos", "--dry-run", "-o", "new/lr")[0] == 0
+    assert sorted(Path().iterdir()) == before

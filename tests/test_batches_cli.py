@@ -206,3 +206,27 @@ def test_a_dry_run_leaves_nothing_where_names_are_tried():
     before = sorted(Path().iterdir())
     assert carcli(*DOWN, "photos", "--dry-run", "-o", "new/lr")[0] == 0
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of processes")
+def test_a_journal_that_can_grow_no_more_ends_the_batch_and_what_was_done_is_told():
+    import resource
+
+    Path("lr").mkdir()
+    (Path("lr") / NAME).write_bytes(b"-" * 100_000 + b"\n")  # larger than any of the images
+    ended = subprocess.run(
+        [sys.executable, "-m", "carcli", *DOWN, "photos", "--json", "-j", "1"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (101_000, 101_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "journal cannot be written (File too large); what is done stays" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    *told, summary = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [Path(r["target"]).name for r in told] == names("lr")
+    assert 1 <= summary["done"] == len(told) < 4
+    code, out, _ = carcli(*DOWN, "photos", "--json")
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["done"] == 4 - len(told)

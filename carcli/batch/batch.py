@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
-from carcli.batch.estimate import Estimate, estimate, refuse_if_full, there
+from carcli.batch.estimate import Estimate, estimate, refuse_if_full
 from carcli.batch.folders import make_ready
 from carcli.batch.job import Idle, Job, Result
 from carcli.batch.journal import Journal
@@ -22,6 +22,7 @@ from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError
 from carcli.images import codec
 from carcli.rescale.turn import ALONE
+from carcli.runtime.paths import is_there
 
 TRIAL = 16_000_000  # pixels of the largest image that is tried to tell how long a batch will take
 TRIED = 100  # jobs among which one that is good for a trial is sought
@@ -72,7 +73,7 @@ class Batch:
         """How long it will take, from trying its first image that is good for that; None where none is."""
         for job in self.jobs[:TRIED]:
             header = codec.peek(job.source)
-            settled = job.target is None or (there(job.target) and not self.options.overwrite)
+            settled = job.target is None or (is_there(job.target) and not self.options.overwrite)
             if settled or header is None or header.pixels > TRIAL:
                 continue
             try:
@@ -80,7 +81,7 @@ class Batch:
                 self.workers[0](picture, ALONE)  # what the first use costs is not counted
                 began = time.perf_counter()
                 self.workers[0](codec.read(job.source), ALONE)
-            except CarcliError:
+            except (CarcliError, OSError, MemoryError, RuntimeError):  # doing it will say what is wrong
                 continue
             return (time.perf_counter() - began) * size.pixels / header.pixels
         return None

@@ -13,7 +13,7 @@ from carcli.errors import CarcliError
 from carcli.images import codec
 from carcli.images.codec import Header
 from carcli.runtime.names import nearest
-from carcli.runtime.paths import kind, reason
+from carcli.runtime.paths import is_there, reason
 
 PROBED = 256  # images whose headers are read; the others are taken to be like them
 BYTES_A_PIXEL = 2.2  # of an 8-bit PNG of a photograph, LR or restored: 13 to 18 bits
@@ -49,14 +49,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-def there(target: Path) -> bool:
-    """Whether there is an output, as far as can be told."""
-    try:
-        return kind(target) != "nothing"
-    except OSError:
-        return False
-
-
 def _free(folder: Path) -> int:
     try:
         return shutil.disk_usage(nearest(folder)).free
@@ -70,7 +62,7 @@ def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float],
     Raises ``CarcliError`` where nobody can tell what is free.
     """
     refused = sum(job.target is None for job in jobs)
-    waiting = [job.source for job in jobs if job.target is not None and (overwrite or not there(job.target))]
+    waiting = [job.source for job in jobs if job.target is not None and (overwrite or not is_there(job.target))]
     probed = waiting[:: max(1, len(waiting) // PROBED)]
     headers = [header for path in probed if (header := codec.peek(path)) is not None]
     share = len(waiting) / max(len(probed), 1)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from carcli.batch.job import Job, Recorded, Result
 from carcli.batch.record import SCHEMA, of_result
@@ -25,6 +25,8 @@ from carcli.runtime.paths import kind, open_to_append, reason
 
 NAME = ".carcli-journal.jsonl"
 LONGEST = 1 << 17  # bytes of a line that is read: two paths of 4096 bytes, each written as \udcXX, and room for the rest
+SIZES = "input_bytes", "input_changed_ns"
+SIZES_BEFORE = "size", "changed"  # of lines that say no schema
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ class Journal:
             return
         if not isinstance(record, dict) or record.get("status") != "done":
             return
-        size, changed = ("input_bytes", "input_changed_ns") if "schema" in record else ("size", "changed")
-        texts, numbers = [record.get(n) for n in ("target", "settings", "source")], [record.get(n) for n in (size, changed)]
-        if all(type(text) is str for text in texts) and all(type(number) is int for number in numbers):
-            target, *origin = (*texts, *numbers)
-            self._origins[target] = _Origin(*origin)
+        target, settings, source = (record.get(name) for name in ("target", "settings", "source"))
+        size, changed = (record.get(name) for name in (SIZES if "schema" in record else SIZES_BEFORE))
+        if not (isinstance(target, str) and isinstance(settings, str) and isinstance(source, str)):
+            return
+        if type(size) is int and type(changed) is int:  # True is no number of bytes
+            self._origins[target] = _Origin(settings, source, size, changed)
 
     def _name(self, target: Path) -> str:
         return os.path.relpath(target, self.folder)
@@ -90,26 +93,25 @@ class Journal:
         """Note what became of an image; from any thread. Raises ``CarcliError`` where it cannot be written."""
         if result.status == "skipped":
             return
-        source, target = str(result.source.absolute()), None if result.target is None else self._name(result.target)
-        record: dict[str, Any] = {
-            "schema": SCHEMA,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **of_result(result),
-            "source": source,
-            "target": target,
-            "settings": self.settings,
-        }
-        with self._lock:
-            if target is not None and result.input_bytes is not None and result.input_changed is not None:
-                self._origins[target] = _Origin(self.settings, source, result.input_bytes, result.input_changed)
-            try:
-                self._write(json.dumps(record).encode("ascii") + b"\n")
-            except OSError as error:
-                self.close()  # half a line may be there: the next begins a new one
-                raise CarcliError(
-                    f"{self.path}: the journal cannot be written ({reason(error)}); what is done stays, and once that is mended "
-                    "the same command does the rest"
-                ) from error
+        try:
+            source, target = str(result.source.absolute()), None if result.target is None else self._name(result.target)
+            line = {
+                "schema": SCHEMA,
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                **of_result(result),
+                "source": source,
+                "target": target,
+                "settings": self.settings,
+            }
+            with self._lock:
+                if target is not None and result.input_bytes is not None and result.input_changed is not None:
+                    self._origins[target] = _Origin(self.settings, source, result.input_bytes, result.input_changed)
+                self._write(json.dumps(line).encode("ascii") + b"\n")
+        except OSError as error:
+            raise CarcliError(
+                f"{self.path}: the journal cannot be written ({reason(error)}); what is done stays, and once that is mended "
+                "the same command does the rest"
+            ) from error
 
     def _write(self, line: bytes) -> None:
         if self._file is None:
@@ -117,8 +119,12 @@ class Journal:
             if os.lseek(self._file, 0, os.SEEK_END):
                 os.lseek(self._file, -1, os.SEEK_END)
                 line = line if os.read(self._file, 1) == b"\n" else b"\n" + line
-        while line:
-            line = line[os.write(self._file, line) :]
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError:
+            self.close()  # half a line may be there: the next one begins anew
+            raise
 
     def close(self) -> None:
         if self._file is not None:

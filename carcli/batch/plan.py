@@ -13,7 +13,7 @@ from carcli.batch.job import Job
 from carcli.batch.walk import Source, same, walk
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.names import USUAL, names_in
-from carcli.runtime.paths import is_folder, kind, reason
+from carcli.runtime.paths import is_folder, is_there, kind, reason
 
 NOTHING = "no such file or folder"
 
@@ -65,9 +65,9 @@ def is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
 
 def _expanded(item: Path) -> Sequence[Path]:
     """What a shell would have made of ``*.jpg``, for those that do not."""
+    if not any(c in str(item) for c in "*?[") or is_there(item):
+        return [item]
     try:
-        if not any(c in str(item) for c in "*?[") or kind(item) != "nothing":
-            return [item]
         return sorted(Path(p) for p in glob.glob(str(item), recursive=True)) or [item]  # noqa: PTH207 - absolute patterns too
     except (OSError, ValueError):
         return [item]

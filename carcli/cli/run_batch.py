@@ -15,6 +15,7 @@ from carcli.batch.work import Task
 from carcli.cli.batches import BatchFlags
 from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say_error
 from carcli.cli.reports import JsonLines, Report, Terminal
+from carcli.errors import CarcliError
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.threads import within_limits
 
@@ -77,9 +78,13 @@ def _run(batch: Batch, report: Report, flags: BatchFlags, interrupt: Interrupt |
     if flags.watch and not flags.quiet and not flags.as_json:
         say_error("watching; Ctrl-C ends it")
     with closing(results):  # an interrupt waits for the images being written
-        with report.begin(None if flags.watch else len(batch.jobs)):
-            for result in results:
-                report.show(result, batch.slowest())
+        try:
+            with report.begin(None if flags.watch else len(batch.jobs)):
+                for result in results:
+                    report.show(result, batch.slowest())
+        except CarcliError:  # the journal cannot be written any more
+            report.sum_up(batch.slowest())
+            raise
         report.sum_up(batch.slowest())
     if report.tally.counts["failed"]:
         raise typer.Exit(SOME_FAILED)

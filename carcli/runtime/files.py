@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from carcli.runtime.host import host
 from carcli.runtime.locks import try_lock
-from carcli.runtime.paths import NO_FILE, OURS, kind
+from carcli.runtime.paths import NO_FILE, OURS, WAIT_FOR_NOBODY, kind
 
 TEMPORARY = ".carcli-"  # prefix of files being written; none outlives a run that was not killed
 MARK = "-\u00e9\u00df"  # é and ß: of a file that shows which names are one to its file system
@@ -104,7 +104,7 @@ def remove_leftovers(folders: Iterable[Path]) -> None:
 def _remove_leftover(path: Path) -> None:
     match = PATTERN.fullmatch(path.name)
     assert match is not None
-    file = os.open(path, OURS)
+    file = os.open(path, OURS | WAIT_FOR_NOBODY)
     try:
         locked = try_lock(file)
         patience = ABANDONED if locked is None or match[1] != host() else CLOSED if os.name == "nt" else 0.0

@@ -12,8 +12,9 @@ Kind = Literal["nothing", "file", "folder", "link", "other"]
 
 NO_FILE = "is no ordinary file"
 NO_NAME = "is no name that a file can have"
-QUIET = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # waits for nobody
-OURS = QUIET | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # for files of our own, which are no links
+WAIT_FOR_NOBODY = getattr(os, "O_NONBLOCK", 0)
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+OURS = READ | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # for files of our own, which are no links
 
 
 def kind(path: str | os.PathLike[str], follow: bool = True) -> Kind:
@@ -40,6 +41,14 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is anything, as far as can be told."""
+    try:
+        return kind(path) != "nothing"
+    except OSError:
+        return False
+
+
 def reason(error: OSError) -> str:
     """What the system says went wrong, without the name of any file."""
     return error.strerror or str(error)
@@ -49,7 +58,7 @@ def open_ordinary(path: Path) -> IO[bytes]:
     """Open an ordinary file to read it. Raises ``OSError``, also where it is a folder, a pipe, a socket or a device."""
     if kind(path) == "other":  # not even opened: that may do something to a device
         raise OSError(errno.EINVAL, NO_FILE, str(path))
-    return open(_ordinary(os.open(path, QUIET | os.O_RDONLY), path), "rb")
+    return open(_ordinary(path, READ), "rb")
 
 
 def open_to_append(path: Path) -> int:
@@ -59,12 +68,17 @@ def open_to_append(path: Path) -> int:
     """
     if kind(path, follow=False) not in ("file", "nothing"):
         raise OSError(errno.EINVAL, NO_FILE, str(path))
-    return _ordinary(os.open(path, OURS | os.O_APPEND | os.O_CREAT, 0o666), path)
+    return _ordinary(path, OURS | os.O_APPEND | os.O_CREAT)
 
 
-def _ordinary(descriptor: int, path: Path) -> int:
-    """What was just opened without waiting, where it is an ordinary file; else it is closed."""
+def _ordinary(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | WAIT_FOR_NOBODY, 0o666)
+    except BlockingIOError:  # a file server's lease on an ordinary file: it gives that up for those who wait
+        descriptor = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, NO_FILE, str(path))
+    if WAIT_FOR_NOBODY:
+        os.set_blocking(descriptor, True)
     return descriptor

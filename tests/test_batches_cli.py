@@ -19,6 +19,7 @@ from test_cli import carcli
 
 from carcli.batch import estimate
 from carcli.batch.journal import NAME
+from carcli.images import codec
 
 
 @pytest.fixture(autouse=True)
@@ -230,3 +231,18 @@ def test_a_journal_that_can_grow_no_more_ends_the_batch_and_what_was_done_is_tol
     code, out, _ = carcli(*DOWN, "photos", "--json")
     assert code == 0
     assert json.loads(out.splitlines()[-1])["done"] == 4 - len(told)
+
+
+def test_an_unreadable_file_is_one_failure_wherever_it_is_named(monkeypatch):
+    access, opened = os.access, codec.open_ordinary
+
+    def refuse(path):
+        if path.name == "0.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "0.png" and access(path, mode))
+    monkeypatch.setattr(codec, "open_ordinary", refuse)
+    code, _, err = carcli(*DOWN, "photos/0.png", "photos/1.png", "photos/2.png")
+    assert (code, err) == (1, f"carcli: {Path('photos/0.png')}: Permission denied\n")
+    assert names("lr") == ["1.png", "2.png"]

@@ -73,6 +73,20 @@ def test_where_there_are_no_locks_they_stay_for_a_day(tmp_path, monkeypatch):
 
 
 @posix
+def test_a_leftover_from_the_future_goes_all_the_same(tmp_path):
+    leftover(tmp_path, age=-3600)
+    remove_leftovers([tmp_path])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_whose_locks_are_never_free_ends_in_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "try_lock", lambda file: False)
+    with pytest.raises(OSError, match="other runs remove"):
+        write_whole(tmp_path / "a.png", lambda file: file.write(b"x"))
+    assert not list(tmp_path.iterdir())
+
+
+@posix
 def test_only_leftovers_are_removed_and_no_link_is_followed(tmp_path):
     name = f"{TEMPORARY}{HERE}-"
     precious = tmp_path / "precious.png"

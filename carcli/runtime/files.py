@@ -21,6 +21,7 @@ TEMPORARY = ".carcli-"  # prefix of files being written; none outlives a run tha
 MARK = "-\u00e9\u00df"  # é and ß: of a file that shows which names are one to its file system
 PATTERN = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]+)-[0-9a-f]+(-(\u00e9|e\u0301)\u00df)?\.tmp")  # 1: the host that wrote it
 ABANDONED = 24 * 3600.0  # seconds without a change, where no lock tells whether somebody is writing still
+ATTEMPTS = 10  # to make a temporary file that no other run removes
 CLOSED = 60.0  # seconds between closing and renaming at most, where only closed files can be renamed
 
 
@@ -68,20 +69,14 @@ def temporary(folder: Path, mark: str = "") -> Iterator[tuple[Path, IO[bytes]]]:
 
 
 def _created(folder: Path, mark: str) -> tuple[Path, IO[bytes]]:
-    while True:
+    for _ in range(ATTEMPTS):
         path = folder / f"{TEMPORARY}{host()}-{secrets.token_hex(4)}{mark}.tmp"
         file = path.open("xb")
-        if try_lock(file.fileno()) is not False and _is_at(path, file.fileno()):
+        if try_lock(file.fileno()) is not False and os.path.lexists(path):
             return path, file
         file.close()  # another run took it for a leftover before it was locked
-
-
-def _is_at(path: Path, file: int) -> bool:
-    """Whether an open file still has that name."""
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(file))
-    except OSError:
-        return False
+        path.unlink(missing_ok=True)
+    raise OSError(errno.EBUSY, "other runs remove what is written", str(folder))
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
@@ -108,7 +103,7 @@ def _remove_leftover(path: Path) -> None:
     try:
         locked = try_lock(file)
         patience = ABANDONED if locked is None or match[1] != host() else CLOSED if os.name == "nt" else 0.0
-        if locked is False or not _is_at(path, file) or time.time() - os.fstat(file).st_mtime < patience:
+        if locked is False or (patience and time.time() - os.fstat(file).st_mtime < patience):
             return
         if os.name != "nt":
             path.unlink()

@@ -28,8 +28,8 @@ def try_lock(file: int) -> bool | None:
                 os.lseek(file, where, os.SEEK_SET)
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    except BlockingIOError:
         return False
-    except OSError:
-        return None
+    except OSError as error:
+        return False if sys.platform == "win32" and isinstance(error, PermissionError) else None
     return True

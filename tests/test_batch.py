@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from conftest import PHOTOS
 from PIL import Image
 
 import carcli.batch
-from carcli.batch import Down, Job, Observer, Options, Request, Result, Up
+from carcli.batch import Batch, Down, Job, Observer, Options, Request, Result, Up
 from carcli.batch.folders import writable
+from carcli.batch.journal import NAME
 from carcli.batch.pipeline import Pipeline
 from carcli.batch.tasks import Downscaler, Upscaler
 from carcli.batch.work import Output, Worker
@@ -178,8 +181,6 @@ def test_an_ignored_tag_is_no_tag(tagged, photo):
 
 
 def test_a_tag_of_unknown_or_other_weights_is_refused(tagged):
-    from dataclasses import replace
-
     stranger = replace(tagged, tag=replace(tagged.tag, checkpoint="edsr-future-x4"))
     with pytest.raises(CarcliError, match="does not have"):
         upscaler()(stranger)
@@ -260,3 +261,60 @@ def test_an_output_can_be_sent_too(tagged, photo):
     copy: Output = pickle.loads(pickle.dumps(output))
     assert np.array_equal(copy.picture.pixels, tagged.pixels)
     assert (copy.picture.tag, copy.model) == (tagged.tag, "bicubic")
+
+
+CPU = Options(devices=("cpu",))
+
+
+def test_a_missing_input_makes_no_folder_of_the_outputs_name(tmp_path):
+    (result,) = carcli.batch.run(Down("bicubic"), [tmp_path / "gone.jpg"], tmp_path / "small.png", CPU)
+    assert (result.status, result.reason) == ("failed", "no such file or folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_subfolder_that_cannot_be_written_is_no_end(tmp_path):
+    for name in ("p/a/1.png", "p/b/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(PHOTOS / "eyes.png", tmp_path / name)
+    (tmp_path / "lr").mkdir()
+    (tmp_path / "lr/a").write_bytes(b"a file")
+    results = carcli.batch.run(Down("bicubic"), [tmp_path / "p"], tmp_path / "lr", replace(CPU, recursive=True))
+    assert [r.status for r in results] == ["failed", "done"]
+
+
+def test_images_of_kinds_that_cannot_be_read_are_told(tmp_path):
+    for name in ("a.heic", "b.HEIC", "c.nef", "d.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"no images in .* that can be read here, but 2 \.heic, 1 \.nef; name"):
+        Batch(Down("bicubic"), [tmp_path], tmp_path / "lr", CPU)
+    shutil.copy(PHOTOS / "eyes.png", tmp_path)
+    assert Batch(Down("bicubic"), [tmp_path], tmp_path / "lr", CPU).left_out == {".heic": 2, ".nef": 1}
+
+
+def test_what_is_known_of_an_output_that_is_there(tmp_path):
+    for down, existing in ((Down("bicubic", 2), None), (Down("bicubic", 2), "same"), (Down("bicubic", 4), "settings")):
+        (result,) = carcli.batch.run(down, [PHOTOS], tmp_path / "lr", replace(CPU, include=("*.png",)))
+        assert result.existing == existing
+    (tmp_path / "lr" / NAME).unlink()
+    (result,) = carcli.batch.run(Down("bicubic", 2), [PHOTOS], tmp_path / "lr", replace(CPU, include=("*.png",)))
+    assert result.existing == "unknown"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_list_is_read_once_because_it_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "list")
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit((tmp_path / "list").write_bytes, f"{PHOTOS / 'eyes.png'}\n".encode())
+        batch = Batch(Down("bicubic"), [], tmp_path / "lr", replace(CPU, from_file=tmp_path / "list"))
+    assert [r.status for r in batch.run()] == ["done"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_device_is_no_output(tmp_path):
+    with pytest.raises(UsageError, match="/dev/full: is a file, but several images need a folder"):
+        Batch(Down("bicubic"), [PHOTOS], "/dev/full", CPU)
+    (tmp_path / "full.png").symlink_to("/dev/full")
+    (result,) = carcli.batch.run(Down("bicubic"), [PHOTOS / "eyes.png"], tmp_path / "full.png", replace(CPU, overwrite=True))
+    assert result.status == "failed"
+    assert "is no ordinary file; remove it" in result.reason
+    assert (tmp_path / "full.png").is_symlink()

@@ -19,6 +19,7 @@ from test_cli import carcli
 
 from carcli.batch import estimate
 from carcli.batch.journal import NAME
+from carcli.runtime import paths
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +182,67 @@ def test_results_go_to_standard_output_whatever_the_progress_bar_does(tmp_path, 
     else:
         assert all(str(photos) in line for line in lines[:3])
         assert b"down" in shown  # the bar
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_done():
+    Path("circle.png").symlink_to("circle.png")
+    code, out, err = carcli(*DOWN, "photos", "n" * 300, "circle.png", "--json")
+    assert code == 1
+    assert [json.loads(line).get("status") for line in out.splitlines()] == ["done"] * 4 + ["failed"] * 2 + [None]
+    assert err.count("\n") == 2
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_the_journal_is_one_line():
+    Path("lr").mkdir()
+    os.mkfifo(Path("lr") / NAME)
+    code, _, err = carcli(*DOWN, "photos")
+    assert code == 3
+    assert "journal cannot be used (is no ordinary file)" in err
+    assert err.count("\n") == 1
+
+
+def test_a_dry_run_leaves_nothing_where_names_are_tried():
+    before = sorted(Path().iterdir())
+    assert carcli(*DOWN, "photos", "--dry-run", "-o", "new/lr")[0] == 0
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of processes")
+def test_a_journal_that_can_grow_no_more_ends_the_batch_and_what_was_done_is_told():
+    import resource
+
+    Path("lr").mkdir()
+    (Path("lr") / NAME).write_bytes(b"-" * 100_000 + b"\n")  # larger than any of the images
+    ended = subprocess.run(
+        [sys.executable, "-m", "carcli", *DOWN, "photos", "--json", "-j", "1"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (101_000, 101_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "journal cannot be written (File too large); what is done stays" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    *told, summary = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [Path(r["target"]).name for r in told] == names("lr")
+    assert 1 <= summary["done"] == len(told) < 4
+    code, out, _ = carcli(*DOWN, "photos", "--json")
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["done"] == 4 - len(told)
+
+
+def test_an_unreadable_file_is_one_failure_wherever_it_is_named(monkeypatch):
+    access, opened = os.access, paths.open_ordinary
+
+    def refuse(path):
+        if path.name == "0.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "0.png" and access(path, mode))
+    monkeypatch.setattr(paths, "open_ordinary", refuse)
+    code, _, err = carcli(*DOWN, "photos/0.png", "photos/1.png", "photos/2.png")
+    assert (code, err) == (1, f"carcli: {Path('photos/0.png')}: Permission denied\n")
+    assert names("lr") == ["1.png", "2.png"]

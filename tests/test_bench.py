@@ -222,7 +222,11 @@ def test_one_bad_image_is_named_and_the_others_are_measured(name):
     code, out, _ = bench("--dataset", "set", "--model", "bicubic", "--json")
     events = [json.loads(line) for line in out.splitlines()]
     (failed,) = [event for event in events if event["event"] == "failed"]
-    assert (failed["dataset"], failed["image"], sorted(failed)) == ("set", name, ["dataset", "event", "image", "reason"])
+    assert (failed["dataset"], failed["image"], sorted(failed)) == (
+        "set",
+        name,
+        ["dataset", "event", "image", "reason", "schema"],
+    )
     assert [(event["images"], event["of"]) for event in events if event["event"] == "mean"] == [(1, 2)]
     assert code == 1
 

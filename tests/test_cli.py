@@ -81,7 +81,7 @@ def test_json_is_one_object_a_line_and_nothing_else():
     records = [json.loads(line) for line in out.splitlines()]
     assert [r["event"] for r in records] == ["image", "image", "summary"]
     assert [r.get("status") for r in records] == ["done", "failed", None]
-    assert records[0]["output_size"] == [56, 41]
+    assert (records[0]["output_width"], records[0]["output_height"]) == (56, 41)
     assert records[2]["done"] == records[2]["failed"] == 1
     assert "bad.jpg: not an image" in err
 

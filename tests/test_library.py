@@ -74,7 +74,7 @@ def test_what_down_makes_of_a_file_has_save(tmp_path, bicubic, crop, kind):
         images = {"PIL image": image, "str": str(source), "path": source, "bytes": source.read_bytes(), "file": file}
         bicubic.down(images[kind]).save(tmp_path / "small.png")
     (record, *_) = command("up", tmp_path / "small.png", "-o", tmp_path / "back.png", "--device", "cpu")
-    assert (record["model"], record["output_size"]) == ("bicubic", [71, 61])
+    assert (record["model"], record["output_width"], record["output_height"]) == ("bicubic", 71, 61)
 
 
 def test_the_librarys_png_is_the_command_lines(tmp_path, bicubic):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections import Counter
@@ -349,3 +351,66 @@ def test_whatever_is_raised_for_an_image_is_that_images_failure(error, tmp_path)
     assert type(error).__name__ in failed.reason
     assert "please report it" in failed.reason
     assert "\n" not in failed.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
+def test_a_source_that_becomes_something_else_is_a_failure_and_no_hang(jobs, monkeypatch, what):
+    path = jobs[1].source
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    results = list(Pipeline([Copy()], Options(workers=2)).run(jobs[:3]))
+    why = "Is a directory" if what == "folder" else "is no ordinary file"
+    assert [(r.status, r.reason) for r in results] == [("done", None), ("failed", why), ("done", None)]
+    assert codec.peek(path) is None
+
+
+def test_a_source_that_vanishes_is_a_failure(jobs):
+    jobs[1].source.unlink()
+    results = list(Pipeline([Copy()], Options(workers=2)).run(jobs[:3]))
+    assert [r.status for r in results] == ["done", "failed", "done"]
+    assert results[1].reason == results[1].kind == os.strerror(errno.ENOENT)
+
+
+def test_an_output_folder_that_cannot_be_is_a_failure_of_its_images(jobs, tmp_path):
+    (tmp_path / "lr").mkdir()
+    (tmp_path / "lr" / "file").write_bytes(b"")
+    targets = ["a.png", "file/b.png", "file/c/d.png", "n" * 300 + ".png", "n" * 300 + "/e.png", "f.png", "z\0.png"]
+    these = [Job(job.source, tmp_path / "lr" / target) for job, target in zip(jobs[6:], targets, strict=False)]
+    these = [job for job in these if job.source != jobs[11].source]
+    results = list(Pipeline([Copy()], Options(workers=2)).run(these))
+    assert [r.target.name for r in results if r.status == "done"] == ["a.png"]
+    assert all(str(tmp_path) not in r.kind for r in results if r.status == "failed")
+
+
+@pytest.mark.parametrize("where", ["lr", "lr/sub"])
+def test_failures_of_one_kind_can_be_counted(jobs, tmp_path, monkeypatch, where):
+    made = Path.mkdir
+
+    def refuse(path, *arguments, **options):
+        if path.name in ("0", "1"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return made(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    these = [Job(job.source, tmp_path / where / str(i % 3) / "a.png") for i, job in enumerate(jobs[:3])]
+    results = list(Pipeline([Copy()], Options(workers=1)).run(these))
+    assert Counter(r.kind for r in results) == {"its output folder cannot be made (Permission denied)": 2, None: 1}
+    assert {r.reason for r in results[:2]} == {
+        f"its output folder {tmp_path / where / i} cannot be made (Permission denied)" for i in ("0", "1")
+    }
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("tried 2 GiB"), KeyError("p/a.png")])
+def test_kinds_have_no_numbers_and_names_of_one_image(jobs, error):
+    def fail(picture, turn):
+        raise error
+
+    (result,) = list(Pipeline([Copy(fail)]).run(jobs[:1]))
+    assert str(error) in result.reason
+    assert str(error) not in result.kind

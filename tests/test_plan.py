@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from carcli.batch.plan import plan
-from carcli.errors import UsageError
-from carcli.runtime.files import remove_leftovers
+from carcli.batch.walk import Filter
+from carcli.errors import CarcliError, UsageError
+from carcli.runtime.names import Names
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +53,31 @@ def test_two_inputs_of_one_name_keep_their_suffix():
     assert pairs(["p"]) == [("p/a.jpg", "lr/a.jpg.png"), ("p/a.png", "lr/a.png.png"), ("p/b.jpg", "lr/b.png")]
 
 
-def test_names_that_differ_in_case_alone_are_one():
-    touch("p/A.jpg", "p/a.tif")
-    assert pairs(["p"]) == [("p/A.jpg", "lr/A.jpg.png"), ("p/a.tif", "lr/a.tif.png")]
+@pytest.mark.parametrize(
+    ("first", "second", "as_one"),
+    [
+        ("A.jpg", "a.tif", {"case": True}),
+        ("stra\u00dfe.jpg", "STRASSE.tif", {"case": True, "length": True}),
+        ("caf\u00e9.jpg", "cafe\u0301.tif", {"form": True}),
+    ],
+)
+def test_two_names_are_one_where_the_file_system_says_so(monkeypatch, first, second, as_one):
+    touch(f"p/{first}", f"p/{second}")
+    if len(os.listdir("p")) < 2:  # noqa: PTH208
+        pytest.skip("this file system is one of those")
+    first, second = sorted([first, second])
+    short = [(f"p/{name}", f"lr/{Path(name).stem}.png") for name in (first, second)]
+    monkeypatch.setattr("carcli.batch.plan.names_in", lambda folder: Names())
+    assert pairs(["p"]) == short
+    monkeypatch.setattr("carcli.batch.plan.names_in", lambda folder: Names(**as_one))
+    assert pairs(["p"]) == [(f"p/{name}", f"lr/{name}.png") for name in (first, second)]
+
+
+def test_an_input_is_not_replaced_under_another_way_of_writing_its_name(monkeypatch):
+    touch("p/a.jpg", "p/a.tif", "q/A.JPG.png")
+    os.link("q/A.JPG.png", "q/a.jpg.png")  # what a file system does that does not tell them apart
+    monkeypatch.setattr("carcli.batch.plan.names_in", lambda folder: Names(case=True))
+    assert "would replace q/A.JPG.png" in pairs(["p/a.jpg", "p/a.tif", "q/A.JPG.png"], "q")[0][1]
 
 
 def test_a_clash_that_no_suffix_resolves_is_refused_for_the_later_one():
@@ -126,12 +151,122 @@ def test_link_loops_end():
     assert pairs(["p"], recursive=True) == [("p/a.jpg", "lr/a.png")]
 
 
-def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept():
+def forbid(monkeypatch, *names: str) -> None:
+    """Root, too, may not list these folders."""
+    listing = os.scandir
+
+    def scandir(path):
+        if Path(path).name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_read_is_one_failure(monkeypatch):
+    touch("p/a.jpg", "p/lost+found/b.jpg", "p/z/deep/c.jpg", "p/z/d.jpg")
+    forbid(monkeypatch, "lost+found", "deep")
+    told = "this folder cannot be read (Permission denied)"
+    assert pairs(["p"], recursive=True) == [
+        ("p/a.jpg", "lr/a.png"), ("p/lost+found", told), ("p/z/d.jpg", "lr/z/d.png"), ("p/z/deep", told),
+    ]  # fmt: skip
+    assert pairs(["p/lost+found", "p/a.jpg"]) == [("p/lost+found", told), ("p/a.jpg", "lr/a.png")]
+
+
+def test_folders_may_be_nested_deeper_than_functions():
+    here = Path.cwd()
+    Path("p").mkdir()
+    os.chdir("p")
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("a.png").write_bytes(b"x")
+    os.chdir(here)
+    touch("p/b.jpg")
+    (first, second) = pairs(["p"], recursive=True)
+    assert (first[0], second[0]) == ("p/b.jpg", f"p/{'d/' * 1200}a.png")
+    Path(second[0]).unlink()
+    for depth in range(1200, 0, -1):  # what clears up after tests does call itself
+        Path(f"p/{'d/' * depth}").rmdir()
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 300 + ".jpg", "p/" * 3000 + "a.jpg", "a\0b.jpg", "*\0.jpg", "?" * 5000, "\ud800.jpg", "circle.png"]
+)
+def test_a_name_that_cannot_be_is_one_failure(name):
+    touch("p/a.jpg")
+    Path("circle.png").symlink_to("circle.png")
+    (impossible, possible) = plan([Path(name), Path("p/a.jpg")], Path("lr"))
+    assert (impossible.source, impossible.target) == (Path(name), None)
+    assert impossible.obstacle
+    assert possible.target == Path("lr/a.png")
+    (alone,) = plan([Path(name)], Path("small.png"))
+    assert alone.obstacle == impossible.obstacle
+
+
+def test_links_in_a_circle_and_to_nothing_are_named_in_folders():
+    touch("p/a.jpg")
+    Path("p/circle.png").symlink_to("circle.png")
+    Path("p/gone.png").symlink_to("nothing")
+    assert pairs(["p"]) == [
+        ("p/a.jpg", "lr/a.png"),
+        ("p/circle.png", os.strerror(errno.ELOOP)),
+        ("p/gone.png", "no such file or folder"),
+    ]
+
+
+def test_an_output_name_that_is_too_long_is_one_failure():
+    long = "n" * 249 + ".jpg"
+    touch(f"p/{long}", f"p/{'n' * 249}.tif", "p/a.jpg")
     Path("lr").mkdir()
-    dead, alive, foreign = Path("lr/.carcli-999999999-ab.tmp"), Path(f"lr/.carcli-{os.getpid()}-ab.tmp"), Path("lr/x.tmp")
-    for path in (dead, alive, foreign):
-        path.write_bytes(b"")
-    remove_leftovers([Path("lr")])
-    assert not dead.exists()
-    assert alive.exists()
-    assert foreign.exists()
+    first, *others = pairs(["p"])
+    assert first == ("p/a.jpg", "lr/a.png")
+    assert [reason for _, reason in others] == [f"cannot be written ({os.strerror(errno.ENAMETOOLONG)})"] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_are_neither_read_nor_written():
+    touch("p/a.jpg")
+    Path("lr").mkdir()
+    os.mkfifo("p/pipe.png")
+    os.mkfifo("lr/a.png")
+    (_, target), (_, source) = pairs(["p"])
+    assert "lr/a.png is no ordinary file" in target
+    assert source == "is no ordinary file"
+
+
+@pytest.mark.parametrize("output", ["n" * 300, "a\0b", "circle"])
+def test_an_output_that_cannot_be_is_one_line(output):
+    touch("p/a.jpg")
+    Path("circle").symlink_to("circle")
+    with pytest.raises(CarcliError, match="name another folder with -o"):
+        plan([Path("p")], Path(output))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder that is in use cannot be removed there")
+def test_a_working_folder_that_is_gone_is_one_line():
+    Path("gone").mkdir()
+    os.chdir("gone")
+    Path("../gone").rmdir()
+    with pytest.raises(CarcliError):
+        plan([Path("a.jpg"), Path("b.jpg")], Path("lr"))
+
+
+def test_reasons_can_be_grouped():
+    touch("p/a.jpg", "q/a.jpg", "r/a.jpg")
+    jobs = plan([Path("p/a.jpg"), Path("q/a.jpg"), Path("r/a.jpg")], Path("lr"))
+    assert Counter(job.kind for job in jobs if job.obstacle) == {
+        "would be written where another image is; use another output folder for it": 2
+    }
+
+
+def test_images_of_kinds_that_cannot_be_read_are_counted():
+    touch("p/a.jpg", "p/b.HEIC", "p/c.heic", "p/d.NEF", "p/e.txt", "p/sub/f.dng", "p/sub/.g.dng")
+    left_out = Counter()
+    plan([Path("p"), Path("p")], Path("lr"), recursive=True, left_out=left_out)
+    assert left_out == {".heic": 2, ".nef": 1, ".dng": 1}
+    left_out.clear()
+    plan([Path("p")], Path("lr"), wanted=Filter(exclude=["*.heic"]), left_out=left_out)
+    assert left_out == {".nef": 1}
+    ((named, _),) = pairs(["p/b.HEIC"])
+    assert named == "p/b.HEIC"

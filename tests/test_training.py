@@ -18,6 +18,7 @@ from carcli.models.registry import build
 from carcli.models.resampler_heads import ResamplerHeads, offset_distance, offset_regularisers, partial_tv
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.rescaler import load
+from carcli.runtime.host import host
 from carcli.training import losses, recipe
 from carcli.training import state as states
 from carcli.training.loop import Run, Stopped, train
@@ -292,7 +293,7 @@ def test_what_a_killed_run_was_writing_is_cleared_away(folder, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for resume in (False, True):
-        (run / ".carcli-999999999-0.tmp").write_bytes(b"half")
+        (run / f".carcli-{host()}-0.tmp").write_bytes(b"half")
         train(tiny(), [folder], Run(run, 1, steps=2, resume=resume))
         assert {path.name for path in run.iterdir()} == {"state.pt", "best.safetensors", "log.jsonl"}
 
@@ -310,9 +311,9 @@ def _file(path):
         (lambda run: (run / "state.pt").mkdir(parents=True), r"state\.pt: cannot resume from it \(Is a directory\)"),
         (
             lambda run: (run / "best.safetensors").mkdir(parents=True),
-            r"run.*: Is a directory; mend that and continue with --resume",
+            r"run.*: is no ordinary file; mend that and continue with --resume",
         ),
-        (lambda run: (run.mkdir(), os.mkfifo(run / "state.pt")), r"state\.pt: cannot resume from it \(neither a file"),
+        (lambda run: (run.mkdir(), os.mkfifo(run / "state.pt")), r"state\.pt: cannot resume from it \(is no ordinary file"),
         (lambda run: (run.mkdir(), _file(run / "state.pt")), r"state\.pt: cannot resume from it, for it is no state"),
     ],
 )

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
 from carcli.batch.estimate import Estimate, estimate, refuse_if_full
-from carcli.batch.folders import make_ready, writable
+from carcli.batch.folders import make_ready
 from carcli.batch.job import Idle, Job, Result
 from carcli.batch.journal import Journal
+from carcli.batch.names import listed
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
 from carcli.batch.pipeline import Pipeline
-from carcli.batch.plan import Filter, listed, plan
+from carcli.batch.plan import is_file_name, plan
+from carcli.batch.walk import Filter
 from carcli.batch.watch import appearing
 from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError
 from carcli.images import codec
 from carcli.rescale.turn import ALONE
+from carcli.runtime.paths import is_there
 
 TRIAL = 16_000_000  # pixels of the largest image that is tried to tell how long a batch will take
 TRIED = 100  # jobs among which one that is good for a trial is sought
+NAMED = 5  # inputs that a message names at most
 
 
 class Batch:
@@ -39,28 +44,36 @@ class Batch:
         self.options, self.output = options or Options(), Path(output)
         self._inputs, self._observer = [Path(item) for item in inputs], observer
         self._pipeline: Pipeline | None = None
-        self.jobs = self._planned()
+        if self.options.from_file is not None:
+            self._inputs += listed(self.options.from_file)
+        if not self._inputs:
+            raise UsageError("name image files or folders, or --from-file")
+        self.left_out: Counter[str] = Counter()
+        self.jobs = self._planned(self.left_out)
+        if not self.jobs and not self.options.watch:
+            raise UsageError(self._no_images())
         self.workers: list[Worker] = [w for device in self.options.devices for w in task.load(device, observer)]
 
-    def _planned(self) -> list[Job]:
+    def _planned(self, left_out: Counter[str] | None = None) -> list[Job]:
         options = self.options
-        inputs = [*self._inputs, *(listed(options.from_file) if options.from_file is not None else ())]
-        if not inputs:
-            raise UsageError("name image files or folders, or --from-file")
-        jobs = plan(inputs, self.output, options.recursive, Filter(options.include, options.exclude))
-        if not jobs and not options.watch:
-            raise UsageError(f"no images in {', '.join(map(str, inputs))}; name image files, or add --recursive")
-        return jobs
+        wanted = Filter(options.include, options.exclude)
+        return plan(self._inputs, self.output, options.recursive, wanted, left_out)
+
+    def _no_images(self) -> str:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
+        beside = f" that can be read here, but {kinds}" if kinds else ""
+        named = ", ".join(map(str, self._inputs[:NAMED])) + (", ..." if len(self._inputs) > NAMED else "")
+        return f"no images in {named}{beside}; name image files, or add --recursive"
 
     def estimate(self) -> Estimate:
-        """What the batch comes to."""
+        """What the batch comes to. Raises ``CarcliError`` where nobody can tell what is free on the output's disk."""
         return estimate(self.jobs, self.output, self.workers[0].area, self.options.overwrite)
 
     def seconds(self, size: Estimate) -> float | None:
         """How long it will take, from trying its first image that is good for that; None where none is."""
         for job in self.jobs[:TRIED]:
             header = codec.peek(job.source)
-            settled = job.target is None or (job.target.exists() and not self.options.overwrite)
+            settled = job.target is None or (is_there(job.target) and not self.options.overwrite)
             if settled or header is None or header.pixels > TRIAL:
                 continue
             try:
@@ -68,7 +81,7 @@ class Batch:
                 self.workers[0](picture, ALONE)  # what the first use costs is not counted
                 began = time.perf_counter()
                 self.workers[0](codec.read(job.source), ALONE)
-            except CarcliError:
+            except (CarcliError, OSError, MemoryError, RuntimeError):  # doing it will say what is wrong
                 continue
             return (time.perf_counter() - began) * size.pixels / header.pixels
         return None
@@ -77,22 +90,18 @@ class Batch:
         """What became of each image, in the order of the jobs; once ``stop`` is true, nothing more is begun.
 
         Closing it gives up what is being computed, and leaves nothing half written. Raises ``CarcliError``, before
-        anything is written, where the disk cannot hold it or the output folder cannot be written.
+        anything is written, where the disk cannot hold it or the output folder cannot be written, and after the results of
+        all that was begun where its journal cannot be written any more.
         """
         if not self.options.ignore_space:
             refuse_if_full(self.estimate(), self.output)
-        make_ready(self.jobs)
-        journal = None
-        if not self._one_file:
-            writable(self.output)
-            journal = Journal(self.output, self.workers[0].settings)
+        one_file = is_file_name(self.output, self._inputs)
+        make_ready(self.output.parent if one_file else self.output, self.jobs)
+        journal = None if one_file else Journal(self.output, self.workers[0].settings)
         self._pipeline = Pipeline(self.workers, self.options, history=journal, observer=self._observer, stop=stop)
-        jobs = appearing(self._planned, stop) if self.options.watch else self.jobs
+        poll, quiet_for = self.options.poll, self.options.quiet_for
+        jobs = appearing(self._planned, stop, poll, quiet_for) if self.options.watch else self.jobs
         return _recorded(self._pipeline, jobs, journal)
-
-    @property
-    def _one_file(self) -> bool:
-        return len(self.jobs) == 1 and self.jobs[0].target == self.output
 
     def slowest(self) -> str:
         """The stage that sets the pace of a batch that was run: decode, compute or encode."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from carcli.batch.job import Job
 from carcli.errors import CarcliError
 from carcli.images import codec
 from carcli.images.codec import Header
+from carcli.runtime.names import nearest
+from carcli.runtime.paths import is_there, reason
 
 PROBED = 256  # images whose headers are read; the others are taken to be like them
 BYTES_A_PIXEL = 2.2  # of an 8-bit PNG of a photograph, LR or restored: 13 to 18 bits
@@ -31,8 +33,13 @@ class Estimate:
     free_bytes: int  # of the output's disk
 
     @property
+    def needed_bytes(self) -> int:
+        """What the output's disk must have free."""
+        return math.ceil(self.output_bytes * SPARE)
+
+    @property
     def fits(self) -> bool:
-        return self.output_bytes * SPARE <= self.free_bytes
+        return self.needed_bytes <= self.free_bytes
 
 
 def _size(path: Path) -> int:
@@ -42,18 +49,20 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    folder = Path(os.path.abspath(folder))
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(nearest(folder)).free
+    except OSError as error:
+        raise CarcliError(f"{folder}: cannot tell what is free there ({reason(error)}); pass --ignore-space") from error
 
 
 def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float], overwrite: bool) -> Estimate:
-    """What ``jobs`` come to, where an output has ``area`` times the pixels of its input."""
+    """What ``jobs`` come to, where an output has ``area`` times the pixels of its input.
+
+    Raises ``CarcliError`` where nobody can tell what is free.
+    """
     refused = sum(job.target is None for job in jobs)
-    waiting = [job.source for job in jobs if job.target is not None and (overwrite or not job.target.exists())]
+    waiting = [job.source for job in jobs if job.target is not None and (overwrite or not is_there(job.target))]
     probed = waiting[:: max(1, len(waiting) // PROBED)]
     headers = [header for path in probed if (header := codec.peek(path)) is not None]
     share = len(waiting) / max(len(probed), 1)
@@ -64,14 +73,31 @@ def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float],
         input_bytes=sum(map(_size, waiting)),
         pixels=round(share * sum(header.pixels for header in headers)),
         output_bytes=round(share * BYTES_A_PIXEL * sum(header.pixels * area(header) for header in headers)),
-        free_bytes=shutil.disk_usage(_existing(output)).free,
+        free_bytes=_free(output),
     )
 
 
 def refuse_if_full(estimate: Estimate, output: Path) -> None:
     """Raises ``CarcliError`` where the disk cannot hold what a batch will write."""
     if not estimate.fits:
+        free, needed = _told_apart(estimate.free_bytes, estimate.needed_bytes)
         raise CarcliError(
-            f"{output}: its disk has {estimate.free_bytes / 1e9:.1f} GB free, and {estimate.waiting} images need about "
-            f"{estimate.output_bytes / 1e9:.1f} GB; free some, name another disk with -o, or pass --ignore-space"
+            f"{output}: its disk has {free} free, and {estimate.waiting} images need about {needed}; "
+            "free some, name another disk with -o, or pass --ignore-space"
         )
+
+
+def _told_apart(*counts: int) -> tuple[str, ...]:
+    """Bytes in units in which different numbers look different."""
+    texts = tuple(map(_in_units, counts))
+    return texts if len(set(texts)) == len(set(counts)) else tuple(f"{count} bytes" for count in counts)
+
+
+def _in_units(count: float) -> str:
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"

@@ -9,6 +9,7 @@ from pathlib import Path
 from carcli.batch.job import Job
 from carcli.errors import CarcliError
 from carcli.runtime.files import remove_leftovers
+from carcli.runtime.paths import reason
 
 
 def writable(folder: Path) -> None:
@@ -21,12 +22,13 @@ def writable(folder: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable")
     except OSError as error:
-        raise CarcliError(f"{folder}: cannot write there ({error.strerror or error}); name another folder with -o") from error
+        raise CarcliError(f"{folder}: cannot write there ({reason(error)}); name another folder with -o") from error
 
 
-def make_ready(jobs: Iterable[Job]) -> None:
-    """Make the folders of all targets, and clear away what killed runs left there. Raises ``CarcliError``."""
-    folders = {job.target.parent for job in jobs if job.target is not None}
-    for folder in folders:
-        writable(folder)
-    remove_leftovers(folders)
+def make_ready(folder: Path, jobs: Iterable[Job]) -> None:
+    """Make the output folder, and clear away what killed runs left in those of all targets. Raises ``CarcliError``.
+
+    One below it that cannot be written is a failure of its images.
+    """
+    writable(folder)
+    remove_leftovers({job.target.parent for job in jobs if job.target is not None})

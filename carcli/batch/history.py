@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
-from carcli.batch.job import Job, Result
+from carcli.batch.job import Job, Recorded, Result
 from carcli.batch.options import Options
-
-Recorded = Literal["unknown", "same", "settings", "source"]  # what an output was made with, against now
+from carcli.runtime import paths
 
 EXISTS: dict[Recorded, str] = {
     "unknown": "exists already; --overwrite replaces it",
@@ -25,7 +24,7 @@ class History(Protocol):
         ...
 
     def record(self, result: Result) -> None:
-        """Remember what became of an image; from any thread. Raises ``OSError``."""
+        """Remember what became of an image; from any thread. Raises ``CarcliError`` where that cannot be."""
         ...
 
 
@@ -42,9 +41,15 @@ class NoHistory:
 def settled_before(job: Job, options: Options, history: History) -> Result | None:
     """What is known of a job without doing it: that it cannot be done, or that its output stays."""
     if job.target is None:
-        return Result(job.source, None, "failed", job.obstacle or "has no target")
-    if not options.overwrite and job.target.exists():
+        obstacle = job.obstacle or "has no target"
+        return Result(job.source, None, "failed", obstacle, job.kind or obstacle)
+    try:
+        there = paths.kind(job.target) != "nothing"
+    except OSError as error:
+        reason = f"cannot be written ({paths.reason(error)})"
+        return Result(job.source, job.target, "failed", reason, reason)
+    if there and not options.overwrite:
         how = history.how_made(job)
         if not (how == "source" and options.update):
-            return Result(job.source, job.target, "skipped", EXISTS[how])
+            return Result(job.source, job.target, "skipped", EXISTS[how], existing=how)
     return None

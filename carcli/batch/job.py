@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 Status = Literal["done", "skipped", "failed"]
+Recorded = Literal["unknown", "same", "settings", "source"]  # what an output was made with, against now
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to process. ``obstacle`` says why it cannot be, where that is known beforehand."""
+    """One image to process, or a folder that cannot be read.
+
+    ``obstacle`` says why it cannot be done, where that is known beforehand; ``kind`` says so without names of files, where
+    the obstacle has some.
+    """
 
     source: Path
     target: Path | None
     obstacle: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,18 @@ class Idle:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one image."""
+    """What became of one image.
+
+    ``kind`` is the reason of a failure without names of files: failures of one kind have the same, and a summary can count
+    them. ``existing`` says of a skipped one what is known of the output that is there.
+    """
 
     source: Path
     target: Path | None
     status: Status
     reason: str | None = None  # of a failure or of skipping
+    kind: str | None = None
+    existing: Recorded | None = None
     notes: tuple[str, ...] = ()
     model: str | None = None
     input_size: tuple[int, int] | None = None  # width, height

@@ -1,25 +1,33 @@
 """What happened to every image of an output folder, one JSON object a line, never rewritten.
 
 A line is written once its image is settled, in the order in which images are. A crash may lose the
-last ones, an interrupt loses none, and nothing is said that is not so. Lines that were cut are
-passed over.
+last ones, an interrupt loses none, and nothing is said that is not so. The file may be anybody's:
+what is no ordinary file is refused, and a line that is no record is passed over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from carcli.batch.history import Recorded
-from carcli.batch.job import Job, Result
+from carcli.batch.job import Job, Recorded, Result
+from carcli.batch.record import of_result
+from carcli.errors import CarcliError
 from carcli.runtime.files import state
+from carcli.runtime.paths import kind, open_to_append, reason
+from carcli.runtime.schema import SCHEMA
 
 NAME = ".carcli-journal.jsonl"
+LONGEST = 1 << 17  # bytes of a line that is read: two paths of 4096 bytes, each written as \udcXX, and room for the rest
+SIZES = "input_bytes", "input_changed_ns"
+SIZES_BEFORE = "size", "changed"  # of lines that say no schema
 
 
 @dataclass(frozen=True)
@@ -36,29 +44,34 @@ class Journal:
     """The journal of an output folder. ``settings`` is whatever decides what an image becomes."""
 
     def __init__(self, folder: Path, settings: str) -> None:
+        """Raises ``CarcliError`` where a journal is there that cannot be read and written."""
         self.path, self.folder, self.settings = folder / NAME, folder, settings
         self._origins: dict[str, _Origin] = {}
-        self._file: IO[str] | None = None
+        self._file: int | None = None
         self._lock = threading.Lock()
         try:
-            with self.path.open(encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    self._take(line)
-        except FileNotFoundError:
-            pass
+            if kind(self.path, follow=False) != "nothing":
+                with os.fdopen(open_to_append(self.path), "rb") as file:
+                    for line in _lines(file):
+                        self._take(line)
+        except OSError as error:
+            raise CarcliError(
+                f"{self.path}: the journal cannot be used ({reason(error)}); move it away, or name another folder with -o"
+            ) from error
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: bytes) -> None:
         try:
-            record = json.loads(line)
-            if record["status"] == "done":
-                self._origins[str(record["target"])] = _Origin(
-                    settings=str(record["settings"]),
-                    source=str(record["source"]),
-                    size=int(record["size"]),
-                    changed=int(record["changed"]),
-                )
-        except (ValueError, KeyError, TypeError):
-            pass  # cut by a crash, or by somebody's editor
+            record = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):  # cut by a crash, by somebody's editor, or hostile
+            return
+        if not isinstance(record, dict) or record.get("status") != "done":
+            return
+        target, settings, source = (record.get(name) for name in ("target", "settings", "source"))
+        size, changed = (record.get(name) for name in (SIZES if "schema" in record else SIZES_BEFORE))
+        if not (isinstance(target, str) and isinstance(settings, str) and isinstance(source, str)):
+            return
+        if type(size) is int and type(changed) is int:  # True is no number of bytes
+            self._origins[target] = _Origin(settings, source, size, changed)
 
     def _name(self, target: Path) -> str:
         return os.path.relpath(target, self.folder)
@@ -78,34 +91,54 @@ class Journal:
         return "same" if same else "source"
 
     def record(self, result: Result) -> None:
-        """Note what became of an image; from any thread. Raises ``OSError``."""
+        """Note what became of an image; from any thread. Raises ``CarcliError`` where it cannot be written."""
         if result.status == "skipped":
             return
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record: dict[str, Any] = {"time": now, "status": result.status}
-        record["source"] = str(result.source.absolute())
-        if result.target is not None:
-            record["target"] = self._name(result.target)
-        if result.status == "done":
-            record |= {"size": result.input_bytes, "changed": result.input_changed}
-            record |= {"settings": self.settings, "model": result.model}
-            record |= {"bytes": result.output_bytes, "seconds": round(result.seconds, 3)}
-        else:
-            record["reason"] = result.reason
-        with self._lock:
-            if self._file is None:
-                self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
-                if self._file.tell() and not self._ends_whole():
-                    self._file.write("\n")
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+        try:
+            source, target = str(result.source.absolute()), None if result.target is None else self._name(result.target)
+            line = {
+                "schema": SCHEMA,
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                **of_result(result),
+                "source": source,
+                "target": target,
+                "settings": self.settings,
+            }
+            with self._lock:
+                if target is not None and result.input_bytes is not None and result.input_changed is not None:
+                    self._origins[target] = _Origin(self.settings, source, result.input_bytes, result.input_changed)
+                self._write(json.dumps(line).encode("ascii") + b"\n")
+        except OSError as error:
+            raise CarcliError(
+                f"{self.path}: the journal cannot be written ({reason(error)}); what is done stays, and once that is mended "
+                "the same command does the rest"
+            ) from error
 
-    def _ends_whole(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            self._file = open_to_append(self.path)
+            if os.lseek(self._file, 0, os.SEEK_END):
+                os.lseek(self._file, -1, os.SEEK_END)
+                line = line if os.read(self._file, 1) == b"\n" else b"\n" + line
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError:
+            self.close()  # half a line may be there: the next one begins anew
+            raise
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                os.close(self._file)
             self._file = None
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, but those that are too long."""
+    while line := file.readline(LONGEST):
+        if line.endswith(b"\n") or len(line) < LONGEST:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LONGEST)

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from carcli.batch.history import History, NoHistory, settled_before
 from carcli.batch.job import Idle, Job, Result
 from carcli.batch.observer import SILENT, Observer
@@ -20,10 +22,12 @@ from carcli.batch.pace import Pace
 from carcli.batch.streams import Streams
 from carcli.batch.window import Window
 from carcli.batch.work import Worker
-from carcli.errors import Abandoned, ImageError, UsageError, WeightsError
+from carcli.errors import Abandoned, CarcliError, ImageError, UsageError, WeightsError
 from carcli.images import codec
+from carcli.images.picture import Picture
 from carcli.rescale.turn import Cancel
 from carcli.runtime.files import state, write_whole
+from carcli.runtime.paths import reason
 
 HELD = 12  # bytes of memory a pixel of the larger of an image and its result
 
@@ -34,6 +38,14 @@ class _Pending(NamedTuple):
     job: Job
     target: Path
     weight: int  # bytes
+
+
+class _FolderError(ImageError):
+    """The folder of an image's output cannot be made."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"its output folder {folder} cannot be made ({why})")
+        self.kind = f"its output folder cannot be made ({why})"
 
 
 class Pipeline:
@@ -53,6 +65,7 @@ class Pipeline:
         self._history = history or NoHistory()
         self._observer, self._stop = observer, stop
         self._failures = 0
+        self._unrecorded: CarcliError | None = None  # why the history could not be told of an image
 
     def slowest(self) -> str:
         """The stage that sets the pace."""
@@ -64,8 +77,11 @@ class Pipeline:
         An image larger than the memory for images in flight is processed alone. Where the caller
         stops listening, or an exception like ``KeyboardInterrupt`` comes through, images being
         computed are given up, those being written are finished, and nothing is left half done.
+
+        Raises ``CarcliError``, after the results of all that was begun, where the history could not
+        be told of one: nothing more is begun then.
         """
-        self._failures = 0
+        self._failures, self._unrecorded = 0, None
         cancel = Cancel()
         streams = Streams(self._workers, cancel, self.pace)
         pool = ThreadPoolExecutor(self._options.in_flight, "image")
@@ -90,6 +106,8 @@ class Pipeline:
                     self._failures += result.status == "failed"
                     yield result
                 window.wait()
+            if self._unrecorded is not None:
+                raise self._unrecorded
         except BaseException:
             cancel.request()
             raise
@@ -99,7 +117,7 @@ class Pipeline:
 
     def _stopped(self) -> bool:
         most = self._options.max_errors
-        return self._stop() or (most is not None and self._failures >= most)
+        return self._unrecorded is not None or self._stop() or (most is not None and self._failures >= most)
 
     def _prepared(self, job: Job, window: Window) -> _Pending | None:
         """A job with its weight; None where it is settled without work, and in the window."""
@@ -114,7 +132,10 @@ class Pipeline:
         return _Pending(job, job.target, round(weight))
 
     def _told(self, result: Result) -> None:
-        self._history.record(result)
+        try:
+            self._history.record(result)
+        except CarcliError as error:
+            self._unrecorded = error
         self._observer.settled(result)
 
     def _settled(self, pending: _Pending, streams: Streams) -> Result:
@@ -123,19 +144,24 @@ class Pipeline:
         source, target = pending.job.source, pending.target
         try:
             result = self._processed(source, target, streams, began)
+        except _FolderError as error:
+            result = _failed(source, target, str(error), began, error.kind)
         except (ImageError, WeightsError, UsageError) as error:
             result = _failed(source, target, str(error), began)
         except OSError as error:
-            result = _failed(source, target, f"{error.filename or target}: {error.strerror or error}", began)
+            result = _failed(source, target, reason(error), began)
         except MemoryError:
             result = _failed(source, target, "not enough memory for it", began)
         except Abandoned:
             raise
-        except RuntimeError as error:  # torch's: a device's memory, above all
-            result = _failed(source, target, " ".join(str(error).split())[:200], began)
+        except torch.OutOfMemoryError as error:
+            result = _failed(source, target, _line(error), began, "not enough memory of the device for it")
+        except RuntimeError as error:  # torch's
+            result = _failed(source, target, _line(error), began)
         except Exception as error:  # whatever a decoder, a network or an encoder raises is this image's failure alone
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            result = _failed(source, target, f"{what}; an error of carcli's: please report it, with the file", began)
+            ours = "an error of carcli's: please report it, with the file"
+            what = _line(f"{type(error).__name__}: {error}")
+            result = _failed(source, target, f"{what}; {ours}", began, f"{type(error).__name__}; {ours}")
         self._told(result)
         return result
 
@@ -149,11 +175,7 @@ class Pipeline:
         size, notes = picture.size, picture.notes
         del picture
 
-        def write() -> None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, lambda file: codec.encode(output.picture, file, self._options.compression))
-
-        self.pace.timed("encode", write)
+        self.pace.timed("encode", lambda: self._write(target, output.picture))
         return Result(
             source,
             target,
@@ -168,6 +190,20 @@ class Pipeline:
             seconds=time.monotonic() - began,
         )
 
+    def _write(self, target: Path, picture: Picture) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _FolderError(target.parent, reason(error)) from error
+        try:
+            write_whole(target, lambda file: codec.encode(picture, file, self._options.compression))
+        except OSError as error:
+            raise ImageError(f"cannot be written ({reason(error)})") from error
 
-def _failed(source: Path, target: Path, reason: str, began: float) -> Result:
-    return Result(source, target, "failed", reason, seconds=time.monotonic() - began)
+
+def _failed(source: Path, target: Path, reason: str, began: float, kind: str | None = None) -> Result:
+    return Result(source, target, "failed", reason, kind or reason, seconds=time.monotonic() - began)
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split())[:200]

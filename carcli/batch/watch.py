@@ -4,33 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.batch.job import Idle, Job
 from carcli.runtime.files import state
 
-POLL = 1.0  # seconds between looks at watched folders
-QUIET_FOR = 2.0  # seconds since a file's last change before it is taken to be complete
+State = tuple[int, int] | str  # a file's, or what stands in the way of one
 
 
-def appearing(look: Callable[[], Sequence[Job]], stop: Callable[[], bool]) -> Iterator[Job | Idle]:
-    """Jobs as files appear, each once it has stopped changing; a file that failed is tried again when it changes.
+@dataclass
+class _Seen:
+    """What was seen of a source, since when, and whether it has been a job like this."""
 
-    ``look`` plans what is there now. Idle after each look.
+    state: State
+    since: float
+    tried: bool = False
+
+
+def appearing(
+    look: Callable[[], Sequence[Job]],
+    stop: Callable[[], bool],
+    poll: float = 1.0,
+    quiet_for: float = 2.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Job | Idle]:
+    """Jobs as files appear, each once it has stayed the same for ``quiet_for`` seconds, and again whenever it has changed.
+
+    ``look`` plans what is there now, every ``poll`` seconds; Idle after each look. What a file's own time of change says does
+    not matter: another machine's clock may have set it. Where something stands in the way of a file or a folder, that is a job
+    once, until it changes.
     """
-    tried: dict[Path, tuple[int, int]] = {}
+    seen: dict[Path, _Seen] = {}
     while not stop():
-        for job in look():
+        jobs = look()
+        for source in seen.keys() - {job.source for job in jobs}:
+            del seen[source]  # it may come back
+        for job in jobs:
             try:
-                now = state(job.source)
+                now: State = job.obstacle or "" if job.target is None else state(job.source)
             except OSError:
-                continue
-            _, changed = now
-            complete = time.time() - changed / 1e9 >= QUIET_FOR
-            if job.target is None or tried.get(job.source) == now or not complete:
-                continue
-            tried[job.source] = now
-            if not job.target.exists():
+                continue  # it has just gone
+            known = seen.get(job.source)
+            if known is None or known.state != now:
+                known = seen[job.source] = _Seen(now, clock())
+            if not known.tried and clock() - known.since >= quiet_for:
+                known.tried = True
                 yield job
-        time.sleep(POLL)
+        sleep(poll)
         yield Idle()

@@ -20,8 +20,8 @@ from carcli.images import codec, metrics
 from carcli.images.picture import Picture, Pixels
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
+from carcli.runtime import paths
 from carcli.runtime import peak as memory
-from carcli.runtime import regular
 
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
@@ -212,7 +212,7 @@ def each(images: Images, setup: Setup) -> Iterator[tuple[Measured, Shown] | Fail
 
 def _one(path: Path, dataset: str, setup: Setup) -> tuple[Measured, Shown] | Failed:
     try:
-        with regular.opened(path) as file:
+        with paths.open_ordinary(path) as file:
             size = os.fstat(file.fileno()).st_size
         return measure(codec.read(path), setup, dataset, path.name, size)
     except ImageError as error:

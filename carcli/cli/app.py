@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from carcli.errors import CarcliError, UsageError
 from carcli.runtime.memory import huge_pages
 from carcli.version import __version__
 
-Mistake = typer.BadParameter.__mro__[2]  # of which all errors in a command line are: ClickException, wherever it is defined
+Mistake: type[Exception] = typer.BadParameter.__mro__[
+    2
+]  # of which all errors in a command line are: ClickException, wherever it is defined
 
 app = typer.Typer(
     name="carcli",
@@ -43,6 +46,12 @@ def _main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
+
+
+def main() -> None:
+    """Run the program and exit, with standard streams that take whatever is printed."""
+    streams.make_ready()
+    sys.exit(streams.finish(run()))
 
 
 def run() -> int:

@@ -18,7 +18,8 @@ class BatchFlags:
     """The options of a batch; what ``batch_options`` adds to a command."""
 
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False, readable=False),
     ] = None
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path()
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into folders of folders, keeping their structure.")] = (

@@ -29,7 +29,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 
 
 def needs(option: str, given: bool, others: Mapping[str, object]) -> None:
-    """Raise ``UsageError`` where one of the ``others``, which do nothing without ``option``, is not None and that is not given."""
+    """Raise ``UsageError`` where one of the ``others``, which do nothing without ``option``, is given without it."""
     for name, value in others.items():
         if value is not None and not given:
             raise UsageError(f"{name} does nothing without {option}; add that, or leave {name} out")

@@ -31,14 +31,19 @@ def down(
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
     ] = 0,
-    refine_method: Annotated[str | None, typer.Option(help="fast, or hcd as published. Default: fast.", show_default=False)] = None,
+    refine_method: Annotated[
+        str | None, typer.Option(help="fast, or hcd as published. Default: fast.", show_default=False)
+    ] = None,
     refine_lr_weight: Annotated[
-        float | None, typer.Option(min=0, help="Hold the LR image near the unrefined one; 0.1 is much. Default: 0.", show_default=False)
+        float | None,
+        typer.Option(min=0, help="Hold the LR image near the unrefined one; 0.1 is much. Default: 0.", show_default=False),
     ] = None,
     refine_epsilon: Annotated[
         float | None, typer.Option(help="hcd: radius of the ball of changes. Default: 0.3.", show_default=False)
     ] = None,
-    refine_alpha: Annotated[float | None, typer.Option(help="hcd: length of a step. Default: 20/255.", show_default=False)] = None,
+    refine_alpha: Annotated[
+        float | None, typer.Option(help="hcd: length of a step. Default: 20/255.", show_default=False)
+    ] = None,
     refine_keep: Annotated[
         bool, typer.Option("--refine-keep", help="On Ctrl-C, write the image at hand as good as it has got, then stop.")
     ] = False,
@@ -47,16 +52,15 @@ def down(
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
-    given = {"method": refine_method, "lr_weight": refine_lr_weight}
-    hcd = {"epsilon": refine_epsilon, "alpha": refine_alpha, "seed": seed}
-    names = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight, "--refine-keep": refine_keep or None}
-    hcd_names = {"--refine-epsilon": refine_epsilon, "--refine-alpha": refine_alpha, "--seed": seed}
-    needs("--refine", bool(refine), names | hcd_names)
-    needs("--refine-method hcd", refine_method == "hcd", hcd_names)
+    own = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight}
+    of_hcd = {"--refine-epsilon": refine_epsilon, "--refine-alpha": refine_alpha, "--seed": seed}
+    needs("--refine", bool(refine), {**own, **of_hcd, "--refine-keep": refine_keep or None})
+    needs("--refine-method hcd", refine_method == "hcd", of_hcd)
 
     from carcli.cli.run_batch import Down, Refinement, carry_out
 
-    settings: dict[str, Any] = {name: value for name, value in (given | hcd).items() if value is not None}
+    given = {name: value for name, value in {**own, **of_hcd}.items() if value is not None}
+    settings: dict[str, Any] = {name.removeprefix("--refine-").strip("-").replace("-", "_"): given[name] for name in given}
     task = Down(
         model=model,
         scale=scale,

@@ -21,6 +21,12 @@ def download_bar(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], N
 
     Gives what is told a file's name, and returns what is told of its bytes: so many so far, so many in all.
     """
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    ]
     with progress_bar(*columns, wanted=not quiet) as bar:
         yield lambda name: partial(_show, bar, bar.add_task(name, total=None))

@@ -6,15 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the program and exit."""
+    """Load the program, run it, and exit."""
     try:
-        from carcli.cli import streams
+        from carcli.cli.app import main as program
 
-        streams.make_ready()
-        from carcli.cli.app import run
-
-        code = streams.finish(run())
-    except KeyboardInterrupt:  # before the program itself could listen for it
+        program()
+    except KeyboardInterrupt:  # before the program could listen for it, or while it ended
         print("carcli: interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+        sys.exit(130)

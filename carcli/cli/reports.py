@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from carcli.batch import Observer, Result
+from carcli.batch.job import Recorded
+from carcli.batch.record import of_result
 from carcli.cli.bars import progress_bar
-from carcli.cli.common import emit, say_error
+from carcli.cli.common import emit, say, say_error
+from carcli.images.formats import advice
 
 REASONS = 20  # the most frequent ones that a summary names
+EXISTING: dict[Recorded, str] = {  # what is said of outputs that were left alone
+    "unknown": "existed already and stayed; --overwrite replaces them",
+    "same": "existed already, made from the same images with the same settings; --overwrite makes them again",
+    "settings": "existed already, made with other settings, and stayed; --overwrite replaces them, another -o keeps both",
+    "source": "existed already, made from images that have changed since, and stayed; --update replaces them",
+}
 
 
 @dataclass
@@ -23,6 +32,7 @@ class Tally:
 
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "skipped": 0, "failed": 0})
     reasons: Counter[str] = field(default_factory=Counter)  # of failures
+    existing: Counter[Recorded] = field(default_factory=Counter)  # how outputs were made that stayed
     pixels: int = 0  # of the larger of each image and its result
     input_bytes: int = 0
     output_bytes: int = 0
@@ -32,7 +42,9 @@ class Tally:
     def add(self, result: Result) -> None:
         self.counts[result.status] += 1
         if result.status == "failed":
-            self.reasons[str(result.reason)] += 1
+            self.reasons[str(result.kind or result.reason)] += 1
+        if result.existing is not None:
+            self.existing[result.existing] += 1
         if result.status == "done":
             self.pixels += max(w * h for w, h in (result.input_size or (0, 0), result.output_size or (0, 0)))
             self.input_bytes += result.input_bytes or 0
@@ -57,9 +69,10 @@ class Report(Observer):
 
     def __init__(self, verb: str, *, bar: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
         self.verb, self.tally = verb, Tally()
+        self.left_out: Mapping[str, int] = {}  # images of kinds that are not read here, by suffix
         self._enough = enough
         columns = [
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -99,29 +112,31 @@ class Report(Observer):
             say_error(f"{result.source}: {result.reason}")
 
     def sum_up(self, slowest: str) -> None:
-        """Say what became of them all."""
+        """Say what became of them all, and what was not looked at."""
+        say_left_out(self.left_out)
 
 
 class JsonLines(Report):
     """One JSON object for each image, and one for all, on standard output."""
 
     def tell(self, result: Result) -> None:
-        emit("image", {**asdict(result)})
+        emit("image", of_result(result))
         super().tell(result)
 
     def sum_up(self, slowest: str) -> None:
         tally = self.tally
-        emit(
-            {
-                "event": "summary",
-                **tally.counts,
-                "seconds": tally.seconds,
-                "input_bytes": tally.input_bytes,
-                "output_bytes": tally.output_bytes,
-                "slowest": slowest,
-                "reasons": dict(tally.reasons.most_common()),
-            }
-        )
+        summary = {
+            **tally.counts,
+            "seconds": round(tally.seconds, 3),
+            "input_bytes": tally.input_bytes,
+            "output_bytes": tally.output_bytes,
+            "slowest": slowest,
+            "reasons": dict(tally.reasons.most_common()),
+            "existing": dict(tally.existing),
+            "left_out": dict(self.left_out),
+        }
+        emit("summary", summary)
+        super().sum_up(slowest)
 
 
 class Terminal(Report):
@@ -137,22 +152,28 @@ class Terminal(Report):
             (w, h), (ow, oh) = result.input_size, result.output_size
             say(
                 f"{result.source} {w}x{h} {_size(result.input_bytes or 0)} -> {result.target} {ow}x{oh} "
-                f"{_size(result.output_bytes or 0)}, {result.model}, {result.seconds:.1f} s",
-                flush=True,
+                f"{_size(result.output_bytes or 0)}, {result.model}, {result.seconds:.1f} s"
             )
 
     def sum_up(self, slowest: str) -> None:
         tally, counts = self.tally, self.tally.counts
         parts = [f"{counts['done']} done"] + [f"{counts[k]} {k}" for k in ("skipped", "failed") if counts[k]]
         sizes = f"{_size(tally.input_bytes)} -> {_size(tally.output_bytes)}"
-        say(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}", flush=True)
+        say(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}")
         if tally.larger and self.verb == "down":
             say_error(f"{tally.larger} of the LR images take more bytes than the file they were made from")
-        if counts["skipped"]:
-            say_error(f"{counts['skipped']} outputs existed already and were left alone; --overwrite replaces them")
+        for how, count in tally.existing.items():
+            say_error(f"{count} output{'s' * (count > 1)} {EXISTING[how]}")
+        super().sum_up(slowest)
         if counts["failed"] > 3:
             for reason, count in tally.reasons.most_common(REASONS):
                 say_error(f"{count} failed: {reason}")
+
+
+def say_left_out(left_out: Mapping[str, int]) -> None:
+    """Say which images in folders were not looked at, and how to go on with them."""
+    for suffix, count in left_out.items():
+        say_error(f"{count} {suffix} file{'s were' if count > 1 else ' was'} left out: {advice(suffix)}")
 
 
 def _size(count: float) -> str:

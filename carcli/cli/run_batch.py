@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
 from carcli.batch import Batch, Down, Estimate, Options, Refinement, Request, Up
-from carcli.batch.plan import names
+from carcli.batch.names import names
+from carcli.batch.record import of_estimate, of_job
 from carcli.batch.work import Task
 from carcli.cli.batches import BatchFlags
-from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say_error
-from carcli.cli.reports import JsonLines, Report, Terminal
+from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say, say_error
+from carcli.cli.reports import JsonLines, Report, Terminal, say_left_out
+from carcli.errors import CarcliError
 from carcli.runtime.memory import give_back_at_once
+from carcli.runtime.threads import within_limits
 
 __all__ = ["Down", "Refinement", "Request", "Up", "carry_out"]
 
@@ -52,11 +54,13 @@ def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
     With ``keep``, Ctrl-C takes an image that is being refined as it is, and ends the batch then.
     """
     allow_large_images()
+    within_limits()
     piped = names(sys.stdin.buffer.read()) if flags.from_file == STANDARD_INPUT else []
     interrupt = Interrupt() if keep else None
     try:
         report = _report(flags, task.verb, interrupt)
         batch = Batch(task, [*(flags.inputs or ()), *piped], flags.output, _options(flags), report)
+        report.left_out = batch.left_out
         give_back_at_once()
         if flags.dry_run:
             _say_plan(batch, flags)
@@ -75,9 +79,13 @@ def _run(batch: Batch, report: Report, flags: BatchFlags, interrupt: Interrupt |
     if flags.watch and not flags.quiet and not flags.as_json:
         say_error("watching; Ctrl-C ends it")
     with closing(results):  # an interrupt waits for the images being written
-        with report.begin(None if flags.watch else len(batch.jobs)):
-            for result in results:
-                report.show(result, batch.slowest())
+        try:
+            with report.begin(None if flags.watch else len(batch.jobs)):
+                for result in results:
+                    report.show(result, batch.slowest())
+        except CarcliError:  # the journal cannot be written any more
+            report.sum_up(batch.slowest())
+            raise
         report.sum_up(batch.slowest())
     if report.tally.counts["failed"]:
         raise typer.Exit(SOME_FAILED)
@@ -88,13 +96,14 @@ def _say_plan(batch: Batch, flags: BatchFlags) -> None:
     seconds = batch.seconds(estimate)
     if flags.as_json:
         for job in batch.jobs:
-            emit("plan", {**asdict(job)})
-        emit("estimate", {**asdict(estimate), "seconds": seconds})
+            emit("plan", of_job(job))
+        emit("estimate", {**of_estimate(estimate, seconds), "left_out": dict(batch.left_out)})
         return
     if not flags.quiet:
         for job in batch.jobs:
             say(f"{job.source} -> {job.target}" if job.target is not None else f"{job.source}: {job.obstacle}")
     say(_sum(estimate) + (f"; about {_clock(seconds)}" if seconds is not None else ""))
+    say_left_out(batch.left_out)
 
 
 def _sum(estimate: Estimate) -> str:

@@ -63,7 +63,12 @@ def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bo
     allow_large_images()
     memory.keep_freed()
     run = replace(run, device=str(pick_device(run.device)))
-    columns = [TextColumn(recipe.name), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn()]
+    columns = [
+        TextColumn(recipe.name, markup=False),
+        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(),
+    ]
     interrupt = Interrupt()
     try:
         with progress_bar(*columns, wanted=not (quiet or as_json)) as bar:

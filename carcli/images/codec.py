@@ -21,7 +21,7 @@ from carcli.images.formats import written
 from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 
 CICP = b"cICP"  # a chunk that Pillow does not write
@@ -29,7 +29,7 @@ Source = bytes | Path  # an image file, or what is in one
 
 
 def _opened(source: Source) -> IO[bytes]:
-    return io.BytesIO(source) if isinstance(source, bytes) else regular.opened(source)
+    return io.BytesIO(source) if isinstance(source, bytes) else paths.open_ordinary(source)
 
 
 def _image(file: IO[bytes]) -> tuple[Image.Image, png.Chunks | None]:
@@ -86,7 +86,7 @@ class Header:
 def peek(path: Path) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
-        with regular.opened(path) as file:
+        with paths.open_ordinary(path) as file:
             image, chunks = _image(file)
             return Header(*image.size, *policy.tag_of(image, chunks))
     except Exception:  # whatever is wrong with it, decoding it will say

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from carcli.runtime.limits import cores
+
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
 
@@ -41,3 +43,11 @@ def streams(device: torch.device) -> int:
     More would each hold a tile's activations in memory.
     """
     return 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
+
+
+def within_limits() -> None:
+    """Let torch compute on no more threads than this process may use at once: it asks for a host's cores, not a container's.
+
+    A setting of the whole process: the program's to make, not a library's.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from carcli.errors import WeightsError
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.runtime.files import remove_leftovers
 
 
@@ -46,7 +47,7 @@ class RunFolder:
 
     def note(self, record: Mapping[str, object]) -> None:
         """Put a line behind the log. Raises ``OSError``."""
-        with regular.appended(self.log) as file:
+        with os.fdopen(paths.open_to_append(self.log), "ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
 
     @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from carcli.errors import UsageError
-from carcli.runtime import regular, toml
+from carcli.runtime import paths, toml
 from carcli.runtime.records import Record, complaint
 from carcli.weights.manifest import ID
 
@@ -138,7 +138,7 @@ def load(name: str) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         try:
-            return parse(regular.read(path, MAX_BYTES).decode("utf-8"), path.stem)
+            return parse(paths.read(path, MAX_BYTES).decode("utf-8"), path.stem)
         except OSError as error:
             raise UsageError(f"recipe {name}: {error.strerror}") from error
         except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from carcli.errors import UsageError, WeightsError
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 from carcli.training.health import CollapseWatch
 from carcli.training.objective import Objective
@@ -80,7 +80,7 @@ def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     Raises ``WeightsError`` for a damaged file, ``UsageError`` where the run had another recipe.
     """
     try:
-        with regular.opened(path) as file:
+        with paths.open_ordinary(path) as file:
             kept = torch.load(file, map_location=device, weights_only=True)
         before = json.loads(kept["recipe"])
     except OSError as error:

@@ -25,7 +25,7 @@ from carcli.errors import WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.models.base import Pair
 from carcli.models.registry import build, outline
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 from carcli.runtime.records import Record, complaint
 from carcli.weights.header import Header
@@ -89,7 +89,7 @@ def write(path: Path, description: Description, down: nn.Module, up: nn.Module, 
 def content(path: Path) -> bytes:
     """A checkpoint's file as bytes. Raises ``WeightsError`` where it cannot be read, or is larger than any checkpoint."""
     try:
-        return regular.read(path, MAX_BYTES)
+        return paths.read(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such checkpoint file") from error
     except OSError as error:

@@ -22,7 +22,7 @@ from typing import IO
 
 import requests
 
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.runtime.files import remove_leftovers, write_whole
 from carcli.weights.http import FetchError, Remote, body, number, reason, request
 from carcli.weights.store import cache_folder, file_digest
@@ -226,7 +226,7 @@ def download(
 def _blocks(source: Path) -> Iterator[bytes]:
     """A regular file's content; nothing is waited for. Raises ``FetchError``."""
     try:
-        with regular.opened(source) as file:
+        with paths.open_ordinary(source) as file:
             while block := file.read(1 << 20):
                 yield block
     except OSError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from carcli.errors import WeightsError
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.weights import drive, manifest, mega, store
 from carcli.weights.download import Expected, Report, copy, download
 from carcli.weights.http import FetchError, Remote, new_session, understood
@@ -77,9 +77,9 @@ def _told(what: str, folder: Path, by_hand: str = "") -> Iterator[None]:
 def fetch_checkpoint(entry: Entry, watch: Watch = unwatched) -> Path:
     """A checkpoint's file, fetched if it is not there. Raises ``WeightsError`` with every source's reason."""
     target = store.checkpoint_path(entry)
-    if not regular.there(target):
+    if not paths.is_there(target):
         with store.writing(entry.archive or entry.id), new_session() as session:
-            if regular.there(target):  # somebody else fetched it meanwhile
+            if paths.is_there(target):  # somebody else fetched it meanwhile
                 pass
             elif entry.archive:
                 _fetch_archived(session, entry, watch)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carcli.errors import UsageError, WeightsError
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.weights import manifest, store
 from carcli.weights.fetch import Watch, fetch_checkpoint, fetch_dataset, unwatched
 from carcli.weights.manifest import Dataset, Entry
@@ -49,7 +49,7 @@ def place(item: Item) -> Path:
 
 def present(dataset: Dataset) -> int:
     """How many of a dataset's files are there."""
-    return sum(regular.there(place(dataset) / file.name) for file in dataset.files)
+    return sum(paths.is_there(place(dataset) / file.name) for file in dataset.files)
 
 
 def state(item: Item) -> str:
@@ -64,7 +64,7 @@ def fetch(item: Item, watch: Watch = unwatched) -> Path:
     """Its place, once everything is there, and verified. Raises ``WeightsError``."""
     if not isinstance(item, Entry):
         return fetch_dataset(item, watch)
-    return store.verified(item) if regular.there(item.bundled) else fetch_checkpoint(item, watch)
+    return store.verified(item) if paths.is_there(item.bundled) else fetch_checkpoint(item, watch)
 
 
 def _files(item: Item) -> list[tuple[Path, str]]:
@@ -76,7 +76,7 @@ def _files(item: Item) -> list[tuple[Path, str]]:
 
 def problem(item: Item) -> str | None:
     """What is wrong with what is here of it, every file read again; None where nothing is."""
-    files = [(path, digest) for path, digest in _files(item) if regular.there(path)]
+    files = [(path, digest) for path, digest in _files(item) if paths.is_there(path)]
     if not files:
         return "not here"
     for path, digest in files:
@@ -93,7 +93,7 @@ def remove(item: Item) -> int:
 
     Raises ``WeightsError`` for what came with the package.
     """
-    if isinstance(item, Entry) and regular.there(item.bundled):
+    if isinstance(item, Entry) and paths.is_there(item.bundled):
         raise WeightsError(f"{item.id} came with the package and cannot be removed")
     removed = 0
     with store.writing(item.id):

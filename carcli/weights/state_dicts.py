@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from carcli.errors import WeightsError
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.weights import archives
 from carcli.weights.store import MAX_BYTES
 
@@ -36,7 +36,7 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
         if path.is_dir():
             yield from _from_folder(path)
         else:
-            with regular.opened(path) as file:
+            with paths.open_ordinary(path) as file:
                 yield from _from_file(file, str(path))
 
 
@@ -94,7 +94,7 @@ def _from_folder(folder: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
     if not files:
         raise WeightsError(f"{folder}: holds no .pth files")
     for path in files:
-        with regular.opened(path) as file:
+        with paths.open_ordinary(path) as file:
             yield str(path), parse(file, str(path))
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path, user_data_path
 
 from carcli.errors import WeightsError
-from carcli.runtime import regular
+from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 from carcli.weights.manifest import Entry
 
@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 
 def checkpoint_path(entry: Entry) -> Path:
     """Where a checkpoint's file is, or would be: in the package, else in the store."""
-    return entry.bundled if regular.there(entry.bundled) else data_folder() / "checkpoints" / entry.file
+    return entry.bundled if paths.is_there(entry.bundled) else data_folder() / "checkpoints" / entry.file
 
 
 def dataset_folder(name: str) -> Path:
@@ -79,7 +79,7 @@ def file_digest(path: Path) -> str:
     The largest dataset (Urban100, 130 MB) takes less than half a second. Raises ``OSError``.
     """
     sha = hashlib.sha256()
-    with regular.opened(path) as file:
+    with paths.open_ordinary(path) as file:
         while block := file.read(1 << 20):
             sha.update(block)
     return sha.hexdigest()
@@ -111,9 +111,9 @@ def pin(entry: Entry, digest: str) -> None:
 
 def state(entry: Entry) -> str:
     """``bundled``, ``fetched``, ``imported`` or ``missing``."""
-    if regular.there(entry.bundled):
+    if paths.is_there(entry.bundled):
         return "bundled"
-    if not regular.there(checkpoint_path(entry)):
+    if not paths.is_there(checkpoint_path(entry)):
         return "missing"
     return "imported" if entry.archive else "fetched"
 
@@ -128,7 +128,7 @@ def content(entry: Entry) -> bytes:
     if path == entry.bundled:
         again = "reinstall carcli"
     try:
-        data = regular.read(path, MAX_BYTES)
+        data = paths.read(path, MAX_BYTES)
     except FileNotFoundError as error:
         how = "weights import FILES, or weights fetch" if entry.archive else "weights fetch"
         raise WeightsError(f"checkpoint {entry.id} is not here; get it with: carcli {how} {entry.id}") from error

@@ -1,0 +1,40 @@
+"""The inputs that a text names, as ``find``, an editor or PowerShell writes it."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from carcli.errors import UsageError
+from carcli.runtime.paths import reason
+
+
+def listed(path: Path) -> list[Path]:
+    """The inputs that a file names. Raises ``UsageError`` where it cannot be read."""
+    try:
+        return names(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: {reason(error)}; name a text file with --from-file") from error
+
+
+def names(data: bytes) -> list[Path]:
+    """The inputs that a text names, one a line, or with zero bytes between them as ``find -print0`` writes them.
+
+    Nothing but a line feed, or a carriage return and a line feed, ends a line. The text is UTF-8,
+    in which bytes that are none stay as they are, or UTF-16 behind a byte order mark. Raises
+    ``UsageError`` where it is said to be UTF-16 and is not.
+    """
+    text = _text(data)
+    if "\0" in text:
+        return [Path(name) for name in text.split("\0") if name]
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return [Path(line) for line in lines if line.strip()]
+
+
+def _text(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise UsageError("the list of inputs is no whole UTF-16; write it as UTF-8") from error
+    return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")

@@ -20,7 +20,7 @@ from carcli.rescale.refine import Refined, Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device import pick_device
+from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
 from carcli.weights.choose import choose
 
@@ -115,6 +115,7 @@ class Up:
     def load(self, device: str, observer: Observer = SILENT) -> Sequence[Upscaler]:
         """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
         chosen, model = pick_device(device), self.request.model
+        pick_precision(self.precision)
         if model is not None and not model.endswith(".safetensors"):
             choose(model, self.request.scale)  # an unknown model is an error at once, not once an image
         on_device = partial(load, device=str(chosen), precision=self.precision)

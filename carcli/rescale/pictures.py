@@ -10,6 +10,7 @@ import torch
 from carcli.errors import ImageError
 from carcli.images import profile
 from carcli.images.alpha import filled
+from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag
 from carcli.models.base import Network, Pair
@@ -77,7 +78,8 @@ class PictureRescaler:
     def up_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
         """The restored picture, cropped to the size that the tag gives where there is one.
 
-        Raises ``ImageError`` where the tag was made with other weights, or grey is needed and the picture is not.
+        Raises ``ImageError`` where the tag was made with other weights, grey is needed and the picture is not, or the
+        result would be larger than what is read.
         """
         tag = picture.tag
         if tag is not None and (tag.checkpoint, tag.scale) != (self.id, self.scale):
@@ -94,6 +96,7 @@ class PictureRescaler:
         if self.to_grey and picture.pixels.shape[2] != 1:
             raise ImageError(f"has three channels; {self.id} restores the colours of grey images")
         width, height = self.restored_size(picture)
+        _refuse_if_too_large(picture, self.scale)
         lr = filled(picture.pixels, picture.alpha, seen=1)  # somebody may have blackened what down had filled
         pixels = self._run(self._up, lr, False, tile, turn)[:height, :width]
         if tag is not None and tag.grey:
@@ -103,3 +106,10 @@ class PictureRescaler:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
         icc = profile.fitting(picture.icc, pixels.shape[2])
         return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=())
+
+
+def _refuse_if_too_large(lr: Picture, scale: int) -> None:
+    """Raise ``ImageError`` where what is made of an LR picture is larger than what would be read."""
+    width, height = (n * scale for n in lr.size)
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"would become {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels; restore parts of it")

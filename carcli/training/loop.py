@@ -13,6 +13,7 @@ from carcli.training import distributed as parallel
 from carcli.training.recipe import Recipe
 from carcli.training.run import Progress, Run, Stopped
 from carcli.training.trainer import Trainer
+from carcli.weights.choose import choose
 
 
 def _check(recipe: Recipe, processes: int) -> None:
@@ -47,6 +48,8 @@ def train(
     with parallel.join(device) as world:
         # data
         _check(recipe, world.size)
+        if run.init is not None:
+            choose(run.init, recipe.model.scale)  # a name that means nothing is an error before anything is decoded
         photographs = data.load(sources, recipe.data.patch * recipe.model.scale)
         for path, reason in photographs.skipped if world.first else ():
             skip(path, reason)

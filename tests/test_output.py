@@ -200,6 +200,20 @@ def test_an_absurd_scale_in_a_tag_is_refused_before_anything_is_allocated(photos
     assert "more than 512 megapixels" in untagged.stderr.decode()
 
 
+def test_no_library_prints_lines_of_its_own(photos):
+    """libtiff does, of a damaged file, and names it tempfile.tif."""
+    for i in range(12):
+        file = photos / f"damaged{i}.tif"
+        Image.fromarray(noise(40, 40, seed=i)).save(file, compression="tiff_lzw" if i % 2 else "tiff_adobe_deflate")
+        data = bytearray(file.read_bytes())
+        data[60 + 20 * i : 64 + 20 * i] = b"\xff\xff\xff\xff"
+        file.write_bytes(data)
+    ended = program(*DOWN)
+    assert ended.returncode == 1
+    assert ended.stderr
+    assert all(line.startswith("carcli: ") for line in ended.stderr.decode().splitlines())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -8,6 +8,10 @@ import sys
 def main() -> None:
     """Load the program, run it, and exit."""
     try:
+        from carcli.cli import streams
+
+        streams.make_ready()
+        streams.hush_libraries()
         from carcli.cli.app import main as program
 
         program()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import sys
 
@@ -25,6 +26,20 @@ def make_ready() -> None:
         stream = getattr(sys, name)
         if mode == "w" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def hush_libraries() -> None:
+    """Keep what libraries in C print beside us from standard error: lines of a decoder that name no file.
+
+    What is wrong with a file, its decoder's exception says too. Where the process itself breaks, Python tells where.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        ours = os.dup(2)
+        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+        faulthandler.enable(sys.stderr)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 def finish(code: int) -> int:

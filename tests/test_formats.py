@@ -11,8 +11,11 @@ from conftest import noise
 from PIL import Image
 
 from carcli.batch.plan import plan
+from carcli.bench.datasets import find
+from carcli.errors import ImageError
 from carcli.images import formats
 from carcli.images.codec import decode
+from carcli.training.data import load
 
 
 def test_what_is_opened_runs_no_other_program():
@@ -63,3 +66,28 @@ def test_what_an_extra_reads_goes_through_the_same_policy(module, kind):
     kept = Image.Exif()
     kept.load(picture.exif)
     assert (kept[0x013B], kept[0x0112]) == ("somebody", 1)
+
+
+def test_a_file_of_a_kind_that_is_not_read_says_how_to_go_on(tmp_path):
+    Image.fromarray(noise(8, 8)).save(tmp_path / "raw.tif")
+    (tmp_path / "raw.tif").rename(tmp_path / "raw.nef")  # cameras' files are TIFF files that hold a preview
+    (tmp_path / "a.psd").write_bytes(b"8BPS")
+    with pytest.raises(ImageError, match=r"of a kind that is not read here; develop them to TIFF or JPEG first"):
+        decode(tmp_path / "raw.nef")
+    with pytest.raises(ImageError, match=r"of a kind that is not read here; convert them to PNG first"):
+        decode(tmp_path / "a.psd")
+
+
+def test_a_jpeg_that_is_called_something_else_is_read(tmp_path):
+    Image.fromarray(noise(8, 8)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / "a.psd")
+    assert decode(tmp_path / "a.psd").size == (8, 8)
+
+
+def test_a_benchmark_and_training_leave_nothing_out_in_silence(tmp_path):
+    for i in range(2):
+        Image.fromarray(noise(64, 64, seed=i)).save(tmp_path / f"{i}.png")
+    (tmp_path / "a.nef").write_bytes(b"x")
+    assert find(str(tmp_path)).left_out == (".nef",)
+    photographs = load([tmp_path], 32)
+    assert [(path.name, "not read here" in reason) for path, reason in photographs.skipped] == [("a.nef", True)]

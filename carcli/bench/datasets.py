@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carcli.errors import UsageError
-from carcli.images.formats import SUFFIXES
+from carcli.images.formats import SUFFIXES, advice
 from carcli.weights import manifest
 from carcli.weights.fetch import Watch, fetch_dataset, unwatched
 from carcli.weights.store import dataset_folder
@@ -20,6 +20,7 @@ class Images:
     name: str
     files: tuple[Path, ...]
     pinned: bool = False  # whether these are exactly the files that published figures speak of
+    left_out: tuple[str, ...] = ()  # suffixes of others, images of kinds that are not read here
 
 
 def find(name: str, watch: Watch = unwatched) -> Images:
@@ -40,12 +41,16 @@ def find(name: str, watch: Watch = unwatched) -> Images:
         if not folder.is_dir():
             known, others = ", ".join(datasets), dataset_folder("")
             raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
-        files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")))
+        every = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise UsageError(f"{error.filename or name}: {error.strerror or error}") from error
+    suffixes = [path.suffix.lower() for path in every]
+    files = tuple(path for path, suffix in zip(every, suffixes, strict=True) if suffix in SUFFIXES)
+    left_out = tuple(suffix for suffix in suffixes if advice(suffix) is not None)
     if not files:
-        raise UsageError(f"{folder}: holds no images")
-    return Images(folder.resolve().name.lower() or "root", files)
+        of_others = f" that can be read here, but {len(left_out)} others: {advice(left_out[0])}" if left_out else ""
+        raise UsageError(f"{folder}: holds no images{of_others}")
+    return Images(folder.resolve().name.lower() or "root", files, left_out=left_out)
 
 
 def find_all(names: Iterable[str], watch: Watch = unwatched) -> list[Images]:

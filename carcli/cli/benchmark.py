@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,7 +18,18 @@ from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Shown
 from carcli.bench.datasets import find_all
 from carcli.cli.bars import progress_bar
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
-from carcli.cli.common import CANNOT_RUN, SOME_FAILED, allow_large_images, emit, excludes, needs, note_precision, say_error, show
+from carcli.cli.common import (
+    CANNOT_RUN,
+    SOME_FAILED,
+    allow_large_images,
+    emit,
+    excludes,
+    needs,
+    note_precision,
+    say_error,
+    say_left_out,
+    show,
+)
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError
 from carcli.rescale.refine import Refinement
@@ -113,6 +125,7 @@ def _plan(flags: BenchFlags) -> Plan:
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)
+    say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))
     border = 0 if flags.protocol is Protocol.tad else WIDEST_BORDER
     return Plan(datasets=datasets, pairs=pairs, refinements=refinements, widest_border=border, device=flags.device)
 

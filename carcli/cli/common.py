@@ -79,6 +79,14 @@ def say_error(message: str) -> None:
         print(f"carcli: {shown(message)}", file=sys.stderr, flush=True)
 
 
+def say_left_out(left_out: Mapping[str, int]) -> None:
+    """Say which images in folders were not looked at, counted by suffix, and how to go on with them."""
+    from carcli.images.formats import advice
+
+    for suffix, count in left_out.items():
+        say_error(f"{count} {suffix} file{'s were' if count > 1 else ' was'} left out: {advice(suffix)}")
+
+
 def show(lines: str | Table, width: int | None = None) -> None:
     """A table, or several lines, on standard output. Raises ``Unwritable``."""
     try:

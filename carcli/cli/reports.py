@@ -14,8 +14,7 @@ from carcli.batch import Observer, Result
 from carcli.batch.job import Recorded
 from carcli.batch.record import of_result
 from carcli.cli.bars import progress_bar
-from carcli.cli.common import emit, say, say_error
-from carcli.images.formats import advice
+from carcli.cli.common import emit, say, say_error, say_left_out
 
 REASONS = 20  # the most frequent ones that a summary names
 EXISTING: dict[Recorded, str] = {  # what is said of outputs that were left alone
@@ -168,12 +167,6 @@ class Terminal(Report):
         if counts["failed"] > 3:
             for reason, count in tally.reasons.most_common(REASONS):
                 say_error(f"{count} failed: {reason}")
-
-
-def say_left_out(left_out: Mapping[str, int]) -> None:
-    """Say which images in folders were not looked at, and how to go on with them."""
-    for suffix, count in left_out.items():
-        say_error(f"{count} {suffix} file{'s were' if count > 1 else ' was'} left out: {advice(suffix)}")
 
 
 def _size(count: float) -> str:

@@ -13,8 +13,8 @@ from carcli.batch.names import names
 from carcli.batch.record import of_estimate, of_job
 from carcli.batch.work import Task
 from carcli.cli.batches import BatchFlags
-from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say, say_error
-from carcli.cli.reports import JsonLines, Report, Terminal, say_left_out
+from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say, say_error, say_left_out
+from carcli.cli.reports import JsonLines, Report, Terminal
 from carcli.errors import CarcliError
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.threads import within_limits

@@ -86,7 +86,7 @@ def fetch(
 
     wanted = inventory.wanted(ids or [], everything)
     failed = 0
-    with download_bar(quiet) as watch:
+    with download_bar(quiet or as_json) as watch:
         for item in wanted:
             try:
                 path = inventory.fetch(item, watch)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from carcli.errors import ImageError
@@ -55,12 +55,19 @@ def decode(source: Source) -> Picture:
 
     Raises ``ImageError`` with one line of reason for whatever cannot be used.
     """
+    how = formats.advice(source.suffix.lower()) if isinstance(source, Path) else None
+    not_read = ImageError(f"is an image of a kind that is not read here; {how}")
     with policy.one_line(), ExitStack() as files:
 
         def opened() -> tuple[Image.Image, png.Chunks | None]:
             return _image(files.enter_context(_opened(source)))
 
-        image, chunks = opened()
+        try:
+            image, chunks = opened()
+        except UnidentifiedImageError as error:
+            raise error if how is None else not_read from error
+        if how is not None and image.format == "TIFF":  # a camera's raw file, of which only the preview can be read
+            raise not_read
         return policy.apply(image, lambda: opened()[0], chunks)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from carcli.errors import ImageError, UsageError
 from carcli.images.codec import read
-from carcli.images.formats import SUFFIXES
+from carcli.images.formats import SUFFIXES, advice
 from carcli.images.picture import Pixels
 
 HELD_OUT = 10  # every tenth image, in order of name, is for validation
@@ -42,10 +42,15 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
             if not source.exists():
                 raise UsageError(f"{source}: no such file or folder of training images")
             candidates = source.rglob("*") if source.is_dir() else [source]
-            found.update(p for p in candidates if p.suffix.lower() in SUFFIXES and p.is_file())
+            found.update(p for p in candidates if _is_image(p.suffix.lower()) and p.is_file())
         except OSError as error:
             raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
     return sorted(found, key=lambda p: (p.name, str(p)))
+
+
+def _is_image(suffix: str) -> bool:
+    """Whether files of a suffix are images, read here or not: those that are not are told when they are left out."""
+    return suffix in SUFFIXES or advice(suffix) is not None
 
 
 def _decode(path: Path) -> Pixels | str:

@@ -57,8 +57,8 @@ class Journal:
                     size=int(record["size"]),
                     changed=int(record["changed"]),
                 )
-        except (ValueError, KeyError, TypeError):
-            pass  # cut by a crash, or by somebody's editor
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            pass  # cut by a crash, or by somebody's editor, or hostile
 
     def _name(self, target: Path) -> str:
         return os.path.relpath(target, self.folder)

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import pickle
 import struct
 import tarfile
 import zipfile
@@ -21,6 +22,7 @@ from fuzz_mutations import Chunk, png_of
 from PIL import Image, ImageCms
 from test_depth import tiff
 from test_metadata import block, short
+from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
 from carcli.images import png
 from carcli.images.codec import decode, to_bytes
@@ -52,7 +54,8 @@ def photo(mode: str = "RGB", size: tuple[int, int] = (16, 12)) -> Image.Image:
 
 
 def profile() -> bytes:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return icc[:24] + bytes(12) + icc[36:]  # without the time when it was made
 
 
 def exif_block(order: str, orientation: int = 6) -> bytes:
@@ -244,8 +247,31 @@ NARROW = {"down": {"features": 4, "blocks": 1}, "up": {"features": 4, "blocks": 
 def _pth(net: torch.nn.Module, legacy: bool) -> bytes:
     out = io.BytesIO()
     tensors = {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
-    torch.save(tensors, out, _use_new_zipfile_serialization=not legacy)
+    if not legacy:
+        torch.save(tensors, out)
+        return out.getvalue()
+    for value in (MAGIC_NUMBER, PROTOCOL_VERSION, {"protocol_version": PROTOCOL_VERSION, "little_endian": True}):
+        pickle.dump(value, out, 2)
+    pickler = _Pickler(out, 2)
+    pickler.dump(tensors)
+    pickle.dump([str(i) for i in range(len(pickler.storages))], out, 2)
+    for storage in pickler.storages:
+        out.write(struct.pack("<q", len(storage)) + np.array(storage.tolist(), "<f4").tobytes())
     return out.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """As ``torch.save`` wrote before it wrote zip, but for the names of storages: to it they are addresses in memory."""
+
+    def __init__(self, file: Any, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.storages: list[Any] = []
+
+    def persistent_id(self, value: object) -> Any:
+        if not isinstance(value, torch.storage.TypedStorage):
+            return None
+        self.storages.append(value)
+        return ("storage", torch.FloatStorage, str(len(self.storages) - 1), "cpu", len(value), None)
 
 
 @cache

@@ -12,6 +12,7 @@ import gzip
 import importlib
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -43,6 +44,8 @@ DAMAGED = (
     EOFError,
     OSError,
     ValueError,  # names and numbers in headers
+    IndexError,  # a name of no character
+    struct.error,
     OverflowError,
     RecursionError,
 )

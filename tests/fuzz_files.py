@@ -49,6 +49,8 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def photo(mode: str = "RGB", size: tuple[int, int] = (16, 12)) -> Image.Image:
     rng = np.random.default_rng(size[0])
+    if mode == "LAB":
+        return Image.frombytes("LAB", size, rng.integers(0, 256, 3 * size[0] * size[1], dtype=np.uint8).tobytes())
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8))
     return image.convert("RGB").convert(mode) if mode not in ("RGBA", "LA") else image.convert(mode)
 

@@ -1,8 +1,8 @@
 """``python tests/fuzz.py --seed 7 --count 3000``: damaged and hostile files, through what a user's files go through.
 
 Every file is either done or refused with an error of carcli's own, of one line. Anything else is a fault: its seed, area
-and number are printed, and ``--seed 7 --only png:123`` makes that one file again. ``--commands N`` runs the program
-itself on N damaged files more.
+and number are printed, and ``--seed 7 --only png:123`` makes that one file again. ``--commands 60`` runs the program
+itself instead.
 """
 
 from __future__ import annotations
@@ -327,8 +327,17 @@ TOML_NAMES = ("name", "x", "minutes", '"a\\nb"', "a.b", "model", "model.down.net
 TOML_TABLES = ("[model]", "[x]", "[[model]]", "[model.down]", "[model.up]", "[optimiser.x]", "[loss]", '["\\u001b"]')
 
 
+def made_recipe(seed: int, index: int) -> bytes:
+    """A damaged recipe of the smallest pair, that a run can take a step of."""
+    return _damaged_recipe(Random(f"{seed}:tiny:{index}"), whole.TINY_TAD)
+
+
 def damaged_recipe(chance: Random, _: Path) -> bytes:
-    lines = chance.choice(whole.recipes()).splitlines()
+    return _damaged_recipe(chance, chance.choice(whole.recipes()))
+
+
+def _damaged_recipe(chance: Random, text: str) -> bytes:
+    lines = text.splitlines()
     for _ in range(chance.choice((1, 1, 2, 3))):
         i = chance.randrange(len(lines))
         name, equals, _rest = lines[i].partition("=")
@@ -514,6 +523,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--commands", type=int, metavar="N", help="run the program on four folders of N files instead")
     parser.add_argument("--areas", default=",".join(AREAS).replace(" ", "-"), help="with commas between them")
     parser.add_argument("--only", help="AREA:INDEX: one file, with the traceback of its fault")
     parser.add_argument("--keep", type=Path, help="write the file of --only here")
@@ -522,6 +532,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         if arguments.only:
             return _one(arguments.seed, arguments.only, Path(place), arguments.keep)
+        if arguments.commands:
+            from fuzz_commands import commands  # which needs this file first
+
+            runs = commands(Path(place), arguments.seed, arguments.commands)
+            print(dict(runs.counts), *runs.faults, sep="\n")
+            return int(bool(runs.faults))
         areas = tuple(arguments.areas.replace("-", " ").split(","))
         tallies, faults = fuzz(Path(place), arguments.seed, arguments.count, areas)
     for line in [*table(tallies), *faults]:

@@ -256,9 +256,9 @@ def _pth(net: torch.nn.Module, legacy: bool) -> bytes:
         pickle.dump(value, out, 2)
     pickler = _Pickler(out, 2)
     pickler.dump(tensors)
-    pickle.dump([str(i) for i in range(len(pickler.storages))], out, 2)
-    for storage in pickler.storages:
-        out.write(struct.pack("<q", len(storage)) + np.array(storage.tolist(), "<f4").tobytes())
+    pickle.dump([str(i) for i in range(pickler.storages)], out, 2)
+    for tensor in tensors.values():
+        out.write(struct.pack("<q", tensor.numel()) + tensor.numpy().astype("<f4").tobytes())
     return out.getvalue()
 
 
@@ -267,13 +267,13 @@ class _Pickler(pickle.Pickler):
 
     def __init__(self, file: Any, protocol: int) -> None:
         super().__init__(file, protocol)
-        self.storages: list[Any] = []
+        self.storages = 0
 
     def persistent_id(self, value: object) -> Any:
         if not isinstance(value, torch.storage.TypedStorage):
             return None
-        self.storages.append(value)
-        return ("storage", torch.FloatStorage, str(len(self.storages) - 1), "cpu", len(value), None)
+        self.storages += 1
+        return ("storage", torch.FloatStorage, str(self.storages - 1), "cpu", value._untyped_storage.nbytes() // 4, None)
 
 
 @cache

@@ -12,17 +12,20 @@ import json
 import os
 import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from carcli.batch.journal import NAME
 from carcli.runtime.files import TEMPORARY
@@ -48,6 +51,52 @@ def _oriented(rng: Rng) -> bytes:
     return _saved(Image.fromarray(_pixels(rng)), "JPEG", exif=exif)
 
 
+def _hidden(rng: Rng) -> bytes:
+    """Every other square is transparent, and what lies beneath is loud."""
+    pixels = _pixels(rng, 4)
+    pixels[..., 3] = 255 * (np.indices(pixels.shape[:2]).sum(0) // 8 % 2)
+    return _saved(Image.fromarray(pixels), "PNG")
+
+
+def _transparent_level(rng: Rng) -> bytes:
+    pixels = _pixels(rng, 1)[..., 0]
+    return _saved(Image.fromarray(pixels), "PNG", transparency=int(pixels[0, 0]))
+
+
+def _sixteen_tiff(rng: Rng) -> bytes:
+    return _saved(Image.fromarray(_pixels(rng, 1)[..., 0].astype(np.uint16) * 257), "TIFF", compression="tiff_lzw")
+
+
+def _layered(rng: Rng) -> bytes:
+    """As Photoshop writes it: layers in a private tag, many times as large as the picture."""
+    entries = ImageFileDirectory_v2()
+    entries[37724] = b"Adobe Photoshop Document Data Block\0" + rng.bytes(1 << 18)
+    entries.tagtype[37724] = 7
+    return _saved(Image.fromarray(_pixels(rng)), "TIFF", tiffinfo=entries)
+
+
+def _heavy(rng: Rng) -> bytes:
+    """A profile and a text of two megabytes each."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    text = PngInfo()
+    text.add_text("Comment", "x" * (2 << 20), zip=bool(rng.integers(2)))
+    return _saved(Image.fromarray(_pixels(rng)), "PNG", icc_profile=profile + bytes(2 << 20), pnginfo=text)
+
+
+def _named(rng: Rng) -> bytes:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x013B] = "Zürich, 東京".encode(), "Jürgen ©".encode()
+    return _saved(Image.fromarray(_pixels(rng)), "JPEG", exif=exif)
+
+
+def _absurd(rng: Rng) -> bytes:
+    """A tag that no ``down`` wrote: none of ``down``'s business."""
+    text = PngInfo()
+    fields = {"version": 1, "checkpoint": "bicubic", "digest": "", "scale": 1 << 40, "width": 1 << 60, "height": -1}
+    text.add_itxt("carcli", json.dumps(fields), zip=True)
+    return _saved(Image.fromarray(_pixels(rng)), "PNG", pnginfo=text)
+
+
 GOOD: dict[str, tuple[str, Callable[[Rng], bytes]]] = {
     "rgb": (".png", lambda r: _saved(Image.fromarray(_pixels(r)), "PNG")),
     "jpeg": (".jpg", lambda r: _saved(Image.fromarray(_pixels(r)), "JPEG")),
@@ -58,6 +107,14 @@ GOOD: dict[str, tuple[str, Callable[[Rng], bytes]]] = {
     "sixteen": (".png", lambda r: _saved(Image.fromarray(_pixels(r, 1)[..., 0].astype(np.uint16) << 8), "PNG")),
     "webp": (".webp", lambda r: _saved(Image.fromarray(_pixels(r)), "WEBP")),
     "turned": (".jpg", _oriented),
+    "hidden": (".png", _hidden),
+    "grey alpha": (".png", lambda r: _saved(Image.fromarray(_pixels(r, 2)), "PNG")),
+    "level": (".png", _transparent_level),
+    "sixteen tiff": (".tif", _sixteen_tiff),
+    "layered": (".tif", _layered),
+    "heavy": (".png", _heavy),
+    "named": (".jpg", _named),
+    "absurd": (".png", _absurd),
     "misnamed": (".bmp", lambda r: _saved(Image.fromarray(_pixels(r)), "PNG")),
 }
 
@@ -94,6 +151,44 @@ BAD: dict[str, tuple[str, Callable[[Rng], bytes]]] = {
 }
 
 
+NAMES = (  # of files; what a file system forbids is left out
+    os.fsdecode(b"caf\xe9 \xff.png"), "two\nlines.png", "\x1b[31mred\x07.png", "n" * 251 + ".png", "-o.png", "--help.png",
+    "[bold]loud.png", "[link=x] [bold red].png", "%s {0} $HOME.png", "\u202egnp.png", " .png", "ünïcode\u0301.png",
+)  # fmt: skip
+
+
+def _oddly_named(folder: Path, rng: Rng) -> Iterator[str]:
+    """Good files whose names are nobody's idea of one."""
+    for name in NAMES:
+        try:
+            (folder / name).write_bytes(_saved(Image.fromarray(_pixels(rng)), "PNG"))
+        except (OSError, ValueError):  # UTF-8 alone, on some systems
+            continue
+        yield name
+
+
+def _no_files(folder: Path) -> Iterator[str]:
+    """What is called like an image, and is none at all."""
+    for name, place in (("lost.png", folder / "nowhere"), ("round.png", "trip.png"), ("trip.png", "round.png")):
+        (folder / name).symlink_to(place)
+        yield name
+    os.mkfifo(folder / "pipe.png")
+    yield "pipe.png"
+    here = Path.cwd()
+    with socket.socket(socket.AF_UNIX) as end:  # its path has 100 characters at most
+        os.chdir(folder)
+        try:
+            end.bind("socket.png")
+        finally:
+            os.chdir(here)
+    yield "socket.png"
+    if os.geteuid() != 0:  # who may read everything
+        (folder / "locked").mkdir(mode=0o300)
+        yield "locked"
+    (folder / "circle").symlink_to(folder)
+    (folder / "folder.png").mkdir()  # is gone into, and holds nothing
+
+
 def make(folder: Path, good: int, bad: int, seed: int) -> tuple[set[str], set[str]]:
     """Fill a folder of folders; the names, below it, of the good files and of the bad ones."""
     rng = np.random.default_rng(seed)
@@ -106,10 +201,8 @@ def make(folder: Path, good: int, bad: int, seed: int) -> tuple[set[str], set[st
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content(rng))
         names[which].add(path.relative_to(folder).as_posix())
-    for name, place in (("lost.png", folder / "nowhere"), ("circle", folder)):
-        (folder / name).symlink_to(place)
-    os.mkfifo(folder / "pipe.png")
-    names[1].update(("lost.png", "pipe.png"))
+    names[0].update(_oddly_named(folder, rng))
+    names[1].update(_no_files(folder))
     return names
 
 
@@ -143,6 +236,30 @@ def killed(source: Path, target: Path, count: int, delay: float) -> bool:
     return True
 
 
+def vanishing(folder: Path, count: int, seed: int) -> tuple[int, int]:
+    """How many files were done, and named as gone, of a folder half of which is deleted while the program is at it."""
+    rng = np.random.default_rng(seed)
+    source, target = folder / "passing", folder / "past"
+    source.mkdir()
+    files = [source / f"{i:03}.png" for i in range(count)]
+    for path in files:
+        path.write_bytes(_saved(Image.fromarray(_pixels(rng)), "PNG"))
+    child = subprocess.Popen([*command(source, target), "--jobs", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and not any(target.glob("*.png")):
+        time.sleep(0.002)
+    for path in files[count // 2 :]:
+        path.unlink()
+    said, errors = child.communicate()
+    assert child.returncode in (0, 1), errors[-2000:]
+    assert "Traceback" not in errors, errors[-2000:]
+    records = [record for record in map(json.loads, said.splitlines()) if record["event"] == "image"]
+    assert [Path(record["source"]) for record in records] == files
+    assert all(record["status"] == "done" or record["reason"] for record in records)
+    done = sum(record["status"] == "done" for record in records)
+    assert len(outputs(target)) == done
+    return done, count - done
+
+
 def stress(folder: Path, good: int, bad: int, kills: int, seed: int = 0, say: Callable[[str], object] = print) -> None:
     """Raises ``AssertionError`` where anything was lost."""
     source, calm, stormy = folder / "photos", folder / "calm", folder / "stormy"
@@ -158,6 +275,9 @@ def stress(folder: Path, good: int, bad: int, kills: int, seed: int = 0, say: Ca
     undisturbed = outputs(calm)
     assert len(undisturbed) == len(wanted)
     say(f"undisturbed: {len(wanted)} done, {len(failed)} named, {length:.1f} s, {len(wanted) / length:.0f} images/s")
+
+    done, gone = vanishing(folder, max(20, good // 10), seed)
+    say(f"deleted meanwhile: {done} done, {gone} named")
 
     chance = random.Random(seed)
     for number in range(kills):

@@ -224,6 +224,12 @@ def test_what_is_no_image_is_refused(data):
         decode(data)
 
 
+def test_a_reason_that_quotes_a_file_is_printed_and_not_obeyed():
+    with pytest.raises(ImageError, match=r"^cannot be decoded: ") as caught, policy.one_line():
+        raise OSError("\x1b[2J\x9b\nred")
+    assert str(caught.value) == "cannot be decoded: \\x1b[2J\\x9b red"
+
+
 def test_an_absurd_size_is_refused_before_anything_is_allocated():
     data = bytearray(saved(Image.fromarray(noise(4, 4))))
     data[16:24] = struct.pack(">II", 100_000, 100_000)

@@ -307,6 +307,20 @@ def test_an_archive_that_is_not_taken_says_what_to_do(tmp_path, home, make, why)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a\nb.pth", "\x1b[2J.pth", "\u202e.pth", "n" * 5000 + ".pth", "a\nb.zip", "n" * 5000 + ".zip"])
+def test_what_a_member_is_called_is_told_in_one_short_line(tmp_path, home, name):
+    with pytest.raises(WeightsError) as caught:
+        import_files([in_zip(tmp_path / "a.zip", {name: b"x"})])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < len(str(tmp_path)) + 300
+
+
+def test_a_member_without_a_name_is_no_more_than_a_damaged_archive(tmp_path, home):
+    path = patched(in_zip(tmp_path / "a.zip", {"x": b"x"}), b"PK\1\2", 28, b"\0\0\1\0")  # lengths of name and extra field
+    with pytest.raises(WeightsError, match=r"a\.zip: a"):
+        import_files([path])
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python reads them")
 def test_zstandard_needs_a_later_python(tmp_path):
     with pytest.raises(WeightsError, match=r"from 3\.14 on; unpack it yourself and name the folder"):

@@ -135,6 +135,19 @@ def test_a_thumbnail_before_other_values_is_blanked_where_it_stands():
     assert secret[10:60] not in cleaned
 
 
+@pytest.mark.parametrize(("kind", "count", "where"), [(3, 128, 6), (12, 1, 4), (5, 1, 0), (3, 3, 0xFFFF)])
+@pytest.mark.parametrize("order", "<>")
+def test_an_orientation_that_lies_elsewhere_is_not_written_there(order, kind, count, where):
+    """At 4 stands where the first directory is."""
+    whole = bytearray(camera(order))
+    at = 10 + 12
+    whole[at : at + 12] = struct.pack(f"{order}HHII", 0x0112, kind, count, where)
+    try:
+        assert exif.cleaned(bytes(whole)) == exif.PREFIX + whole  # no entry at all: beyond the end
+    except exif.DamagedExif:
+        assert where != 0xFFFF
+
+
 def test_an_orientation_alone_is_nothing_to_carry():
     assert exif.cleaned(block("<", [(0x0112, 3, 1, short("<", 6))])) is None
 
@@ -259,6 +272,13 @@ def test_resolution_is_carried(kind):
         assert picture.dpi == pytest.approx((300, 240), abs=0.02)
 
 
+def test_a_file_that_says_no_resolution_gets_none():
+    """Pillow says 1 dpi of such a TIFF."""
+    picture, again = there_and_back(saved(photo(), "TIFF"))
+    assert picture.dpi is None
+    assert again.dpi is None
+
+
 # What levels mean
 
 GAMMA = chunk(b"gAMA", struct.pack(">I", 45455))
@@ -287,6 +307,12 @@ def test_a_png_has_a_profile_for_its_own_channels(mode, profile, kept):
 def test_a_damaged_profile_is_left_out_with_a_note(profile):
     picture = decode(saved(photo(), icc_profile=profile))
     assert (picture.icc, picture.notes) == (None, (metadata.DAMAGED_PROFILE,))
+
+
+def test_the_name_of_another_kind_of_profile_is_printed_and_not_obeyed():
+    picture = decode(saved(photo(), icc_profile=SRGB[:16] + b"\x1b[2J" + SRGB[20:]))
+    assert picture.icc is None
+    assert [note.isprintable() for note in picture.notes] == [True]
 
 
 def test_colours_hidden_in_grey_take_no_rgb_profile_along():

@@ -32,6 +32,9 @@ def complaint(text: str, name: str = "mine") -> str:
         (MODEL + "[loss]\nrounding = 'hard'", "rounding must be one of straight-through, soft, none"),
         (MODEL + "recursion = [0, 1]", "recursion must be a list of whole numbers from 1"),
         (MODEL + "[optimiser\n", "recipe mine"),
+        (MODEL + "recursion = " + "[" * 5000, "recipe mine: holds a number or a nesting that is too long to read"),
+        ("minutes = " + "1" * 5000, "recipe mine: holds a number or a nesting that is too long to read"),
+        ('name = "a\\nb"\nminutes = "x"', r"recipe a\nb"),
     ],
 )
 def test_a_recipe_that_is_wrong_names_the_key(text, message):

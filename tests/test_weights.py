@@ -123,6 +123,7 @@ def changed(data: bytes, change) -> bytes:
         container({"x": tensor(shape=(-1,))}, bytes(4)),
         container({"x": tensor(shape=(True,))}, bytes(4)),
         container({"x": tensor(shape=(1,) * 99)}, bytes(4)),
+        container({"x": tensor(shape=(10**4000,) * 8)}, bytes(4)),
         container(b'{"x": %s, "x": %s}' % ((json.dumps(tensor()).encode(),) * 2), bytes(4)),
         container(b'{"x": {"dtype": "F32", "shape": [1' + b"0" * 5000 + b'], "data_offsets": [0, 4]}}', bytes(4)),
     ],

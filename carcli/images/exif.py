@@ -106,6 +106,8 @@ def cleaned(data: bytes) -> bytes | None:
         return None
     for entry in entries:
         if entry.tag == ORIENTATION and entry.count:
+            if entry.size > 4:  # its value would be somewhere else, in what is none of its own
+                raise DamagedExif
             size = SIZES[entry.kind]
             out[entry.value : entry.value + size] = (1).to_bytes(size, "little" if block.order == "<" else "big")
     place, second = block.following(block.first)

@@ -13,7 +13,9 @@ from typing import IO, Any
 from PIL import Image
 
 from carcli.images import exif, png, profile
+from carcli.runtime.text import shown
 
+RESOLUTIONS = 2, 1e5  # dpi; Pillow calls it 1 where a TIFF says nothing, and a PNG counts in whole pixels a metre
 MAX_XMP = 1 << 16  # bytes; more is a history of edits, or thumbnails
 DAMAGED_EXIF = "its EXIF data is damaged and was left out"
 DAMAGED_PROFILE = "its colour profile is damaged and was left out"
@@ -45,7 +47,7 @@ class Metadata:
         if self.icc is None or profile.fits(self.icc, channels):
             return self
         whole = profile.is_whole(self.icc)
-        note = OTHER_PROFILE.format(self.icc[16:20].decode("latin-1").strip()) if whole else DAMAGED_PROFILE
+        note = OTHER_PROFILE.format(shown(self.icc[16:20].decode("latin-1").strip())) if whole else DAMAGED_PROFILE
         return replace(self, icc=None, notes=(*self.notes, note))
 
 
@@ -126,7 +128,8 @@ def _plain_dpi(dpi: object) -> Dpi | None:
         x, y = (float(n) for n in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    return (x, y) if 1 <= x <= 1e5 and 1 <= y <= 1e5 else None
+    least, most = RESOLUTIONS
+    return (x, y) if least <= x <= most and least <= y <= most else None
 
 
 def _bytes_from_digits(text: object) -> bytes | None:

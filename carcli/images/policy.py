@@ -24,6 +24,7 @@ from carcli.images.formats import MAX_PIXELS
 from carcli.images.metadata import DAMAGED_EXIF, Metadata
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag
+from carcli.runtime.text import shown
 
 BAND = 1 << 26  # bytes that are turned into an array at once
 SIXTEEN_BIT = "16 bits a channel were rounded to 8"
@@ -136,7 +137,7 @@ def tag_of(image: Image.Image, chunks: png.Chunks | None = None) -> tuple[Tag | 
 
 def _reason(error: BaseException) -> str:
     """One short line out of a decoder's exception."""
-    text = " ".join(str(error).split())
+    text = shown(" ".join(str(error).split()))
     return text[:200] if text else type(error).__name__
 
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from carcli.errors import UsageError
 from carcli.runtime import paths, toml
 from carcli.runtime.records import Record, complaint
+from carcli.runtime.text import shown
 from carcli.weights.manifest import ID
 
 MAX_BYTES = 1 << 20  # of a recipe's file
@@ -107,7 +108,7 @@ def _checked(table: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise UsageError(complaint(error, table, f"recipe {table['name']}", Recipe)) from error
+        raise UsageError(complaint(error, table, f"recipe {shown(table['name'])[:80]}", Recipe)) from error
 
 
 def parse(text: str, name: str) -> Recipe:
@@ -116,6 +117,8 @@ def parse(text: str, name: str) -> Recipe:
         table = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise UsageError(f"recipe {name}: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number, or brackets in brackets, beyond what Python reads
+        raise UsageError(f"recipe {name}: holds a number or a nesting that is too long to read") from error
     return _checked({"name": name, **table})
 
 

@@ -12,6 +12,7 @@ import gzip
 import importlib
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,10 +22,12 @@ from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
 from carcli.errors import WeightsError
+from carcli.runtime.text import shown
 
 MOST = 4 << 30  # bytes of an archive once it is unpacked, everything in it included
 AT_ONCE = 8 << 20  # bytes of one reading: the names in a tar's headers are shorter
 UNPACK = "unpack it yourself and name the folder"
+NAME = 100  # characters of a member's that are told
 FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR", b"MSCF": "cabinet"}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 OPENERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
@@ -41,6 +44,8 @@ DAMAGED = (
     EOFError,
     OSError,
     ValueError,  # names and numbers in headers
+    IndexError,  # a name of no character
+    struct.error,
     OverflowError,
     RecursionError,
 )
@@ -99,6 +104,11 @@ def told(source: str) -> Iterator[None]:
         raise WeightsError(f"{source}: a damaged or unreadable archive; copy it again, or {UNPACK}") from error
 
 
+def told_name(name: str) -> str:
+    """A member's name, which is its maker's choice, for a message."""
+    return shown(name[-NAME:])
+
+
 def is_zip(file: IO[bytes]) -> bool:
     """Whether a file is a zip archive."""
     file.seek(0)
@@ -153,7 +163,7 @@ def zip_members(file: IO[bytes], wanted: Callable[[str], bool], source: str) -> 
         _refuse_nested([member.filename for member in members], bool(taken), source)
         for member in taken:
             if member.flag_bits & 1:
-                raise WeightsError(f"{source}: {member.filename} is encrypted; {UNPACK}")
+                raise WeightsError(f"{source}: {told_name(member.filename)} is encrypted; {UNPACK}")
             with archive.open(member) as stream:
                 yield member.filename, stream
 
@@ -178,4 +188,4 @@ def tar_members(file: IO[bytes], wanted: Callable[[str], bool], source: str) -> 
 def _refuse_nested(names: list[str], any_taken: bool, source: str) -> None:
     nested = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if nested and not any_taken:
-        raise WeightsError(f"{source}: holds another archive, {nested[0]}; {UNPACK}")
+        raise WeightsError(f"{source}: holds another archive, {told_name(nested[0])}; {UNPACK}")

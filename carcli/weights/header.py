@@ -16,6 +16,7 @@ from carcli.errors import WeightsError
 from carcli.runtime.records import Record
 
 MAX_HEADER = 1 << 20  # bytes: the deepest network that the registry builds has two thousand tensors
+MAX_SIDE = (1 << 64) - 1  # of a tensor: safetensors counts in 64 bits
 METADATA = "__metadata__"
 PREFIX = 8  # bytes of the header's length, before it
 
@@ -26,7 +27,7 @@ class StoredTensor(Record):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     dtype: str
-    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, max_length=8)]
+    shape: Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_SIDE)], ...], Field(strict=False, max_length=8)]
 
 
 _TENSORS, _METADATA = TypeAdapter(dict[str, StoredTensor]), TypeAdapter(dict[str, str])

@@ -153,7 +153,7 @@ def _from_archive(members: Iterator[tuple[str, IO[bytes]]], source: str) -> Iter
         if count == MEMBERS:
             raise WeightsError(f"{source}: holds more than {MEMBERS} state dicts")
         count += 1
-        place = f"{source}: {name}"
+        place = f"{source}: {archives.told_name(name)}"
         with _copied(stream, place) as file:
             tensors = parse(file, place)
         yield place, tensors

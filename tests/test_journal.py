@@ -57,19 +57,6 @@ def test_every_image_that_was_done_or_failed_has_a_line(folders):
     assert "not an image" in found["bad.png"]["reason"]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "[" * 100_000,
-        '{"a":' * 100_000,
-        '{"status": "done", "target": "a", "settings": "", "source": "", "size": Infinity, "changed": 1}',
-    ],
-)
-def test_a_hostile_line_is_passed_over(tmp_path, line):
-    (tmp_path / NAME).write_text(line + "\n")
-    assert Journal(tmp_path, "a").how_made(Job(tmp_path / "a.jpg", tmp_path / "a")) == "unknown"
-
-
 def test_a_second_run_does_only_what_is_missing_and_adds_only_that(folders):
     go(folders)
     (folders[1] / "2.png").unlink()

@@ -137,8 +137,10 @@ def tag_of(image: Image.Image, chunks: png.Chunks | None = None) -> tuple[Tag | 
 
 def _reason(error: BaseException) -> str:
     """One short line out of a decoder's exception."""
-    text = shown(" ".join(str(error).split()))
-    return text[:200] if text else type(error).__name__
+    first = error.args[0] if error.args else ""
+    text = shown(" ".join((first.decode("latin-1") if isinstance(first, bytes) else str(error)).split()))
+    told = text[:200] if any(character.isalpha() for character in text) else f"{type(error).__name__} {text[:200]}"
+    return told.strip()
 
 
 def _most_megapixels() -> int:

@@ -283,7 +283,7 @@ def test_one_subfolder_that_cannot_be_written_is_no_end(tmp_path):
 
 
 def test_images_of_kinds_that_cannot_be_read_are_told(tmp_path):
-    for name in ("a.psd", "b.HEIC", "c.nef", "d.txt"):
+    for name in ("a.psd", "b.PSD", "c.nef", "d.txt"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UsageError, match=r"no images in .* that can be read here, but 2 \.psd, 1 \.nef; name"):
         Batch(Down("bicubic"), [tmp_path], tmp_path / "lr", CPU)

@@ -35,6 +35,7 @@ from carcli.errors import UsageError, WeightsError
 from carcli.rescale.refine import Refinement
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
+from carcli.runtime.threads import within_limits
 
 
 class JsonLines(Observer):
@@ -157,6 +158,7 @@ def _unwritable_is_said(flags: BenchFlags) -> Iterator[None]:
 def run(flags: BenchFlags) -> None:
     """Carry out ``carcli bench``. Raises ``ImageError`` where nothing can be measured."""
     allow_large_images()
+    within_limits()
     note_precision(flags.device, flags.precision)
     if flags.refine:
         give_back_at_once()

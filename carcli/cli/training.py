@@ -14,6 +14,7 @@ from carcli.cli.bars import progress_bar
 from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say, say_error
 from carcli.runtime import memory
 from carcli.runtime.device import pick_device
+from carcli.runtime.threads import within_limits
 from carcli.training import recipe as recipes
 from carcli.training.loop import train
 from carcli.training.recipe import Recipe
@@ -61,6 +62,7 @@ def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bo
     if os.environ.get("RANK", "0") != "0":
         as_json, quiet = False, True
     allow_large_images()
+    within_limits()
     memory.keep_freed()
     run = replace(run, device=str(pick_device(run.device)))
     columns = [

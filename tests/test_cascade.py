@@ -199,6 +199,7 @@ def test_a_cascade_restores_better_than_bicubic(scale, photo):
     assert restored("tad") > restored("bicubic") + 1
 
 
+@pytest.mark.slow
 def test_a_cascade_can_be_refined(photo):
     pair = load("tad", 8, "cpu")
     image = photo[:128, :128]

@@ -87,6 +87,7 @@ def test_a_closed_stream_is_no_reason_to_fail_or_to_print_into_an_image(photos, 
             assert image.size == (6, 4)
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize(
@@ -110,6 +111,7 @@ def test_a_reader_that_goes_away_is_no_traceback(photos):
     assert ended.stderr == b""
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_at_any_moment_of_the_start_is_one_line(photos):
     for pause in (0.02, 0.1, 0.3, 0.8):
@@ -214,6 +216,7 @@ def test_no_library_prints_lines_of_its_own(photos):
     assert all(line.startswith("carcli: ") for line in ended.stderr.decode().splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -72,6 +72,7 @@ def test_the_same_bytes_every_time(tad, crop):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_fast_beats_hcd_at_equal_cost(tad, crop):
     lr = tad.down(crop)
     fast, hcd = (refine(tad, crop, lr, Refinement(20, method)).gain for method in module.METHODS)

@@ -218,7 +218,7 @@ def _one(path: Path, dataset: str, setup: Setup) -> tuple[Measured, Shown] | Fai
     except ImageError as error:
         reason = str(error)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = paths.reason(error)
     except MemoryError:
         reason = "not enough memory"
     except RuntimeError as error:  # torch's: a device's memory, above all

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from carcli.errors import UsageError
 from carcli.images.formats import SUFFIXES, advice
+from carcli.runtime.paths import reason
 from carcli.weights import manifest
 from carcli.weights.fetch import Watch, fetch_dataset, unwatched
 from carcli.weights.store import dataset_folder
@@ -43,7 +44,7 @@ def find(name: str, watch: Watch = unwatched) -> Images:
             raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
         every = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
-        raise UsageError(f"{error.filename or name}: {error.strerror or error}") from error
+        raise UsageError(f"{error.filename or name}: {reason(error)}") from error
     suffixes = [path.suffix.lower() for path in every]
     files = tuple(path for path, suffix in zip(every, suffixes, strict=True) if suffix in SUFFIXES)
     left_out = tuple(suffix for suffix in suffixes if advice(suffix) is not None)

@@ -12,6 +12,7 @@ from carcli.cli import bench, down, info, streams, train, up, weights
 from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, Unwritable, say, say_error
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.memory import huge_pages
+from carcli.runtime.paths import reason
 from carcli.version import __version__
 
 Mistake: type[Exception] = typer.BadParameter.__mro__[
@@ -74,7 +75,7 @@ def run() -> int:
     except Unwritable as error:
         return streams.unwritable(error.cause)
     except OSError as error:
-        say_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        say_error(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
         return CANNOT_RUN
     return code if isinstance(code, int) else 0
 

@@ -35,6 +35,7 @@ from carcli.errors import UsageError, WeightsError
 from carcli.rescale.refine import Refinement
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
+from carcli.runtime.paths import reason
 from carcli.runtime.threads import within_limits
 
 
@@ -151,7 +152,7 @@ def _unwritable_is_said(flags: BenchFlags) -> Iterator[None]:
         raise
     except OSError as error:
         place = error.filename or flags.report or flags.save or flags.spectrum or flags.offsets
-        say_error(f"{place}: {error.strerror or error}")
+        say_error(f"{place}: {reason(error)}")
         raise typer.Exit(CANNOT_RUN) from error
 
 

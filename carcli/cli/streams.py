@@ -8,6 +8,7 @@ import os
 import sys
 
 from carcli.cli.common import CANNOT_RUN, NOBODY_LISTENS, say_error
+from carcli.runtime.paths import reason
 
 
 def make_ready() -> None:
@@ -61,5 +62,5 @@ def unwritable(error: OSError) -> int:
         os.close(nowhere)
     if isinstance(error, BrokenPipeError):
         return NOBODY_LISTENS
-    say_error(f"standard output: {error.strerror or error}")
+    say_error(f"standard output: {reason(error)}")
     return CANNOT_RUN

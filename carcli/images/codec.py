@@ -167,4 +167,4 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
     try:
         write_whole(target, lambda file: encode(picture, file))
     except OSError as error:
-        raise ImageError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise ImageError(f"{target}: cannot be written ({paths.reason(error)})") from error

@@ -18,6 +18,7 @@ from carcli.errors import ImageError, UsageError
 from carcli.images.codec import read
 from carcli.images.formats import SUFFIXES, advice
 from carcli.images.picture import Pixels
+from carcli.runtime.paths import reason
 
 HELD_OUT = 10  # every tenth image, in order of name, is for validation
 
@@ -44,7 +45,7 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
             candidates = source.rglob("*") if source.is_dir() else [source]
             found.update(p for p in candidates if _is_image(p.suffix.lower()) and p.is_file())
         except OSError as error:
-            raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
+            raise UsageError(f"{error.filename or source}: {reason(error)}") from error
     return sorted(found, key=lambda p: (p.name, str(p)))
 
 

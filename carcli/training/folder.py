@@ -38,7 +38,7 @@ class RunFolder:
         try:
             return self.state.exists()
         except OSError as error:
-            raise WeightsError(f"{self.path}: {error.strerror or error}; name another --output") from error
+            raise WeightsError(f"{self.path}: {paths.reason(error)}; name another --output") from error
 
     def clear(self) -> None:
         """Make it where there is none, and clear away what a killed run was writing. Raises ``OSError``."""
@@ -62,4 +62,4 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 save()
             how = "mend that and continue with --resume" if self.state.is_file() else "name another --output"
-            raise WeightsError(f"{error.filename or self.path}: {error.strerror or error}; {how}") from error
+            raise WeightsError(f"{error.filename or self.path}: {paths.reason(error)}; {how}") from error

@@ -84,7 +84,7 @@ def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
             kept = torch.load(file, map_location=device, weights_only=True)
         before = json.loads(kept["recipe"])
     except OSError as error:
-        raise WeightsError(f"{path}: cannot resume from it ({error.strerror or error})") from error
+        raise WeightsError(f"{path}: cannot resume from it ({paths.reason(error)})") from error
     except Exception as error:  # the unpickler has many ways to refuse
         raise WeightsError(f"{path}: cannot resume from it, for it is no state of a run, or a damaged one") from error
     if before != recipe.model_dump(mode="json"):

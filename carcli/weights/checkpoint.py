@@ -93,7 +93,7 @@ def content(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such checkpoint file") from error
     except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
+        raise WeightsError(f"{path}: {paths.reason(error)}") from error
 
 
 def description(data: bytes, source: str) -> Description:

@@ -230,7 +230,7 @@ def _blocks(source: Path) -> Iterator[bytes]:
             while block := file.read(1 << 20):
                 yield block
     except OSError as error:
-        raise FetchError(error.strerror or str(error)) from error
+        raise FetchError(paths.reason(error)) from error
 
 
 def copy(source: Path, target: Path, expected: Expected) -> None:

@@ -71,7 +71,7 @@ def _told(what: str, folder: Path, by_hand: str = "") -> Iterator[None]:
         help_yourself = by_hand or f"put it into {folder}, or set CARCLI_MIRROR to a folder or address that has it"
         raise WeightsError(f"{what} could not be fetched: {error}. By hand: {help_yourself}") from error
     except OSError as error:
-        raise WeightsError(f"{error.filename or folder}: {error.strerror or error}") from error
+        raise WeightsError(f"{error.filename or folder}: {paths.reason(error)}") from error
 
 
 def fetch_checkpoint(entry: Entry, watch: Watch = unwatched) -> Path:

@@ -17,6 +17,7 @@ from carcli.errors import WeightsError
 from carcli.models.base import Pair
 from carcli.models.registry import build
 from carcli.models.resampler_net import ContentAdaptiveResampler
+from carcli.runtime.paths import reason
 from carcli.weights import checkpoint, manifest, state_dicts, store
 from carcli.weights.checkpoint import Description, fill
 from carcli.weights.manifest import Entry
@@ -80,7 +81,7 @@ def _store(entry: Entry, pair: Pair) -> Path:
             store.pin(entry, digest)
         except OSError as error:
             raise WeightsError(
-                f"{error.filename or target}: {error.strerror or error}; let CARCLI_HOME name another folder"
+                f"{error.filename or target}: {reason(error)}; let CARCLI_HOME name another folder"
             ) from error
     return target
 

@@ -86,7 +86,7 @@ def _unreadable_is_said(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file or folder") from error
     except OSError as error:
-        raise WeightsError(f"{error.filename or path}: {error.strerror or error}") from error
+        raise WeightsError(f"{error.filename or path}: {paths.reason(error)}") from error
 
 
 def _from_folder(folder: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:

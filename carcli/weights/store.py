@@ -58,7 +58,7 @@ def writing(name: str) -> Iterator[None]:
         lock.acquire()
     except OSError as error:
         raise WeightsError(
-            f"{error.filename or folder}: cannot write there ({error.strerror or error}); let CARCLI_HOME name another folder"
+            f"{error.filename or folder}: cannot write there ({paths.reason(error)}); let CARCLI_HOME name another folder"
         ) from error
     except NotImplementedError as error:  # some network file systems
         raise WeightsError(f"{folder}: no file can be locked there; let CARCLI_HOME name another folder") from error

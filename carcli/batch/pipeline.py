@@ -62,6 +62,7 @@ class Pipeline:
     ) -> None:
         self.pace = Pace()
         self._workers, self._options = workers, options or Options()
+        self._in_flight = self._options.in_flight  # asked once: it reads a container's limits
         self._history = history or NoHistory()
         self._observer, self._stop = observer, stop
         self._failures = 0
@@ -69,7 +70,7 @@ class Pipeline:
 
     def slowest(self) -> str:
         """The stage that sets the pace."""
-        return self.pace.slowest(self._options.in_flight, len(self._workers))
+        return self.pace.slowest(self._in_flight, len(self._workers))
 
     def run(self, jobs: Iterable[Job | Idle]) -> Generator[Result]:
         """Process jobs and yield what became of each, in their order.
@@ -84,8 +85,8 @@ class Pipeline:
         self._failures, self._unrecorded = 0, None
         cancel = Cancel()
         streams = Streams(self._workers, cancel, self.pace)
-        pool = ThreadPoolExecutor(self._options.in_flight, "image")
-        window = Window(self._options.in_flight, self._options.room)
+        pool = ThreadPoolExecutor(self._in_flight, "image")
+        window = Window(self._in_flight, self._options.room)
         source, ended = iter(jobs), False
         pending: _Pending | None = None
         try:

@@ -6,7 +6,7 @@ import io
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar
 
 from carcli.batch.observer import SILENT, Observer
@@ -15,10 +15,11 @@ from carcli.errors import CarcliError, UsageError
 from carcli.images import codec, metrics
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
+from carcli.images.tag import Tag
 from carcli.models.families import DEFAULT
 from carcli.rescale.refine import Refined, Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler, load
-from carcli.rescale.resolve import Request, resolve
+from carcli.rescale.resolve import Request, Resolution, resolve
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
@@ -127,6 +128,7 @@ class Upscaler:
 
     def __init__(self, task: Up, load: Callable[[str, int], Rescaler]) -> None:
         self._task, self._load = task, load
+        self._resolve = lru_cache(maxsize=256)(self._resolution)  # a named file is read to tell its scale
         self._loaded: dict[tuple[str, int], Rescaler] = {}
         self._lock = threading.Lock()
 
@@ -138,18 +140,21 @@ class Upscaler:
 
     def area(self, header: Header) -> float:
         try:
-            return float(resolve(header.tag, self._task.request, header.tag_error).scale ** 2)
+            return float(self._resolve(header.tag, header.tag_error).scale ** 2)
         except CarcliError:  # it will be refused, and nothing written
             return 0.0
 
     def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
         """The restored picture. Raises ``ImageError`` where tag and request contradict each other."""
-        resolution = resolve(picture.tag, self._task.request, picture.tag_error)
+        resolution = self._resolve(picture.tag, picture.tag_error)
         if resolution.basis != "tag":
             picture = replace(picture, tag=None, tag_error=None)
         rescaler = self._rescaler(resolution.model, resolution.scale)
         restored = rescaler.up_picture(picture, self._task.tile, turn)
         return Output(restored, rescaler.id, resolution.notes(rescaler.id))
+
+    def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
+        return resolve(tag, self._task.request, tag_error)
 
     def _rescaler(self, model: str, scale: int) -> Rescaler:
         key = (model, scale)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,10 +17,12 @@ from carcli.bench.datasets import Images
 from carcli.errors import ImageError
 from carcli.images import codec, metrics
 from carcli.images.picture import Picture, Pixels
+from carcli.images.profile import fitting
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import paths
 from carcli.runtime import peak as memory
+from carcli.runtime.files import state
 
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
@@ -167,8 +168,7 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
     """
     scale, border = setup.rescaler.scale, setup.border
     width, height = (n // scale * scale or n for n in picture.size)
-    profile = picture.icc if picture.pixels.shape[2] == 3 else None  # a grey one does not fit RGB
-    hr = Picture(_rgb(picture)[:height, :width], icc=profile, exif=picture.exif)
+    hr = replace(picture, pixels=_rgb(picture)[:height, :width], alpha=None, icc=fitting(picture.icc, 3))
     trip = _travel(setup, hr)
     shown = Shown(hr=hr.pixels, lr=_rgb(trip.lr), sr=trip.sr.pixels)
     reference = _bicubic_lr(setup, hr)
@@ -212,8 +212,7 @@ def each(images: Images, setup: Setup) -> Iterator[tuple[Measured, Shown] | Fail
 
 def _one(path: Path, dataset: str, setup: Setup) -> tuple[Measured, Shown] | Failed:
     try:
-        with paths.open_ordinary(path) as file:
-            size = os.fstat(file.fileno()).st_size
+        size, _ = state(path)
         return measure(codec.read(path), setup, dataset, path.name, size)
     except ImageError as error:
         reason = str(error)

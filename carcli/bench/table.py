@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from carcli.bench import published
 from carcli.bench.compare import Mean
+from carcli.runtime.schema import plain
 from carcli.runtime.text import shown
 
 Row = dict[str, Any]  # column → value; missing where there is none
@@ -185,11 +186,6 @@ def _inert(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def finite(row: Mapping[str, Any]) -> Row:
-    """A row as JSON can tell it: what is infinite or not a number is null."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-
-
 def as_json(rows: Sequence[Row]) -> str:
     """One JSON array; infinite figures are null."""
-    return json.dumps([finite(row) for row in rows], indent=1)
+    return json.dumps(plain(rows), indent=1)

@@ -49,9 +49,14 @@ def _main(
     pass
 
 
-def main() -> None:
-    """Run the program and exit, with standard streams that take whatever is printed."""
+def main(hush: bool = False) -> None:
+    """Run the program and exit, with standard streams that take whatever is printed.
+
+    ``hush`` keeps what libraries in C print from standard error, for the rest of the process.
+    """
     streams.make_ready()
+    if hush:
+        streams.hush_libraries()
     sys.exit(streams.finish(run()))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from carcli.errors import UsageError
-from carcli.runtime.schema import SCHEMA
+from carcli.runtime.schema import SCHEMA, plain
 from carcli.runtime.text import shown
 
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
@@ -109,16 +108,7 @@ def allow_large_images() -> None:
 
 def emit(event: str, record: Mapping[str, Any]) -> None:
     """One JSON object on standard output: what happened. A figure that is not finite is null. Raises ``Unwritable``."""
-    show(json.dumps(_plain({"schema": SCHEMA, "event": event, **record}), default=str, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can tell it."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    show(json.dumps(plain({"schema": SCHEMA, "event": event, **record}), default=str, allow_nan=False))
 
 
 def note_precision(device: str, precision: str) -> None:

@@ -8,13 +8,9 @@ import sys
 def main() -> None:
     """Load the program, run it, and exit."""
     try:
-        from carcli.cli import streams
-
-        streams.make_ready()
-        streams.hush_libraries()
         from carcli.cli.app import main as program
 
-        program()
+        program(hush=True)
     except KeyboardInterrupt:  # before the program could listen for it, or while it ended
         print("carcli: interrupted", file=sys.stderr)
         sys.exit(130)

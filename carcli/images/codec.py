@@ -32,15 +32,15 @@ def _opened(source: Source) -> IO[bytes]:
     return io.BytesIO(source) if isinstance(source, bytes) else paths.open_ordinary(source)
 
 
-def _image(file: IO[bytes]) -> tuple[Image.Image, png.Chunks | None]:
-    """What Pillow makes of a file, not decoded yet; of a PNG also what its chunks say."""
+def _image(file: IO[bytes], whole: bool = True) -> tuple[Image.Image, png.Chunks | None]:
+    """What Pillow makes of a file, not decoded yet; of a PNG also what its chunks say, or those before the pixels."""
     head = file.read(len(png.SIGNATURE))
     if not head:
         raise ImageError("the file is empty")
     file.seek(0)
     if head != png.SIGNATURE:
         return Image.open(file, formats=formats.opened()), None
-    chunks, rest = png.take_apart(file)
+    chunks, rest = png.take_apart(file, whole)
     image = Image.open(rest, formats=("PNG",))
     image.info.update(chunks.texts)
     if chunks.exif is not None:
@@ -56,7 +56,6 @@ def decode(source: Source) -> Picture:
     Raises ``ImageError`` with one line of reason for whatever cannot be used.
     """
     how = formats.advice(source.suffix.lower()) if isinstance(source, Path) else None
-    not_read = ImageError(f"is an image of a kind that is not read here; {how}")
     with policy.one_line(), ExitStack() as files:
 
         def opened() -> tuple[Image.Image, png.Chunks | None]:
@@ -64,10 +63,12 @@ def decode(source: Source) -> Picture:
 
         try:
             image, chunks = opened()
+            if how is not None and image.format == "TIFF":  # a camera's raw file, of which only the preview can be read
+                raise UnidentifiedImageError
         except UnidentifiedImageError as error:
-            raise error if how is None else not_read from error
-        if how is not None and image.format == "TIFF":  # a camera's raw file, of which only the preview can be read
-            raise not_read
+            if how is None:
+                raise
+            raise ImageError(f"is an image of a kind that is not read here; {how}") from error
         return policy.apply(image, lambda: opened()[0], chunks)
 
 
@@ -94,7 +95,7 @@ def peek(path: Path) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
         with paths.open_ordinary(path) as file:
-            image, chunks = _image(file)
+            image, chunks = _image(file, whole=False)
             return Header(*image.size, *policy.tag_of(image, chunks))
     except Exception:  # whatever is wrong with it, decoding it will say
         return None

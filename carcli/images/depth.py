@@ -77,9 +77,8 @@ def _jpeg_2000_bits(image: Image.Image) -> int:
     return max(((depth & 0x7F) + 1 for depth in depths), default=8)
 
 
-def refuse_garbled(image: Image.Image) -> None:
-    """Raise ``ImageError`` for layouts that Pillow decodes to something else; to be asked before it decodes."""
-    depth = bits(image)
+def refuse_garbled(image: Image.Image, depth: int) -> None:
+    """Raise ``ImageError`` for layouts of ``depth`` bits that Pillow decodes to something else; to be asked before it decodes."""
     if image.format == "JPEG2000" and depth > 8 and not image.mode.startswith("I"):
         raise ImageError(f"holds {depth}-bit JPEG 2000 colours, whose brightest its decoder makes black; {CONVERT}")
     if image.format != "TIFF":
@@ -94,26 +93,28 @@ def refuse_garbled(image: Image.Image) -> None:
         raise ImageError(f"holds {depth}-bit levels; {CONVERT}")
 
 
-def levels(image: Image.Image, reopen: Reopen) -> Levels | None:
-    """All bits of an image of more than 8, decoding it: (H, W), or (H, W, C) as its mode says; None for any other.
+def levels(image: Image.Image, depth: int, reopen: Reopen) -> Levels | None:
+    """All ``depth`` bits of an image of more than 8, decoding it: (H, W), or (H, W, C) as its mode says; None for any other.
 
     Premultiplied alpha is taken out. Raises ``ImageError`` for levels that are no 16 bits.
     """
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _grey(image)
+        return _grey(image, depth)
     if raw_mode(image) == "LA;16B":
         return _grey_with_alpha(image, reopen)
     layout, _, order = raw_mode(image).partition(";")
     if order not in OTHER_BYTE or image.mode not in ("RGB", "RGBA", "CMYK"):
         return None
-    high, low = reopen(), reopen()
+    premultiplied = layout == "RGBa"  # which the decoder would take out of each byte by itself
+    high, low = reopen() if premultiplied else image, reopen()
     if high is None or low is None:
         return None
-    plain = "RGBA" if layout == "RGBa" else layout
-    _tell(high, f"{plain};{order}")
-    _tell(low, f"{plain};{OTHER_BYTE[order]}")
+    if premultiplied:
+        layout = "RGBA"
+        _tell(high, f"{layout};{order}")
+    _tell(low, f"{layout};{OTHER_BYTE[order]}")
     wide: Levels = np.bitwise_or(np.asarray(high).astype(np.uint16) << 8, np.asarray(low))
-    return _without_premultiplication(wide) if layout == "RGBa" else wide
+    return _without_premultiplication(wide) if premultiplied else wide
 
 
 def _tell(image: Any, layout: str) -> None:
@@ -123,10 +124,8 @@ def _tell(image: Any, layout: str) -> None:
     ]
 
 
-def _grey(image: Image.Image) -> Levels:
-    depth, white_is_zero = bits(image), False
-    if image.format == "TIFF":
-        white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+def _grey(image: Image.Image, depth: int) -> Levels:
+    white_is_zero = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
     values = np.asarray(image).astype(np.int64)
     if image.format == "JPEG2000" and depth < 16:
         values >>= 16 - depth  # where its decoder has shifted them to

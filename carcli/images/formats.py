@@ -77,8 +77,10 @@ def opened() -> tuple[str, ...]:
 
 def advice(suffix: str) -> str | None:
     """How to go on with files of a kind of image that is not read here; None for one that is, and for what is no image."""
+    if suffix in SUFFIXES:
+        return None
     for extra in EXTRAS:
-        if suffix in extra.suffixes and not extra.here:
+        if suffix in extra.suffixes:
             return f"pip install 'carcli[{extra.name}]'"
     if suffix in RAW:
         return "develop them to TIFF or JPEG first"

@@ -73,12 +73,18 @@ class Spliced(io.RawIOBase):
         return len(data)
 
 
-def take_apart(file: IO[bytes]) -> tuple[Chunks, IO[bytes]]:
-    """What a PNG's chunks say, and the PNG without those that are for us alone. ``file`` begins with its signature."""
+def take_apart(file: IO[bytes], whole: bool = True) -> tuple[Chunks, IO[bytes]]:
+    """What a PNG's chunks say, and the PNG without those that are for us alone. ``file`` begins with its signature.
+
+    Where not the ``whole`` file is looked at, what stands behind the beginning of the pixels is passed over.
+    """
     chunks = Chunks()
     pieces = [(0, len(SIGNATURE))]
     for kind, start, length in _chunks(file):
         stop = start + length + 12
+        if kind == b"IDAT" and not whole:
+            pieces.append((start, stop))
+            break
         if kind not in KEPT_FROM_PILLOW:
             if pieces[-1][1] == start:
                 pieces[-1] = (pieces[-1][0], stop)

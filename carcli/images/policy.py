@@ -196,10 +196,10 @@ def apply(image: Image.Image, reopen: Reopen = lambda: None, chunks: png.Chunks 
         raise ImageError(f"has {getattr(image, 'n_frames', 1)} frames; extract the one you want first")
     if image.mode == "F":
         raise ImageError("holds floating-point values; convert it to 8 or 16 bits first")
-    depth.refuse_garbled(image)
     bits = depth.bits(image)
+    depth.refuse_garbled(image, bits)
     step = STEPS.get(depth.raw_mode(image), 1)
-    levels = depth.levels(image, reopen)  # before anything else loads the image
+    levels = depth.levels(image, bits, reopen)  # before anything else loads the image
     image.load()
     tag, tag_error = tag_of(image, chunks)  # once it is decoded: chunks may stand at the end
     pixels, alpha = _planes(image, step) if levels is None else _planes_of_levels(levels, image)

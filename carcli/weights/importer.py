@@ -80,9 +80,7 @@ def _store(entry: Entry, pair: Pair) -> Path:
             digest = checkpoint.write(target, Description.of(entry), pair.down, pair.up, dtype=torch.float32)
             store.pin(entry, digest)
         except OSError as error:
-            raise WeightsError(
-                f"{error.filename or target}: {reason(error)}; let CARCLI_HOME name another folder"
-            ) from error
+            raise WeightsError(f"{error.filename or target}: {reason(error)}; let CARCLI_HOME name another folder") from error
     return target
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from pngs import chunk
+
 from carcli.images import exif, png
 
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -93,10 +95,6 @@ def blind(data: bytes, chance: Random, other: bytes) -> bytes:
 
 
 # PNG, with every check sum right
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def chunks_of(data: bytes) -> list[Chunk]:

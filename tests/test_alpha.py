@@ -10,6 +10,7 @@ from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from pngs import png
 
 import carcli
 from carcli.images.alpha import OPAQUE, filled
@@ -123,8 +124,6 @@ def test_a_transparent_grey_level_is_kept(mode, level, tmp_path):
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_a_transparent_level_of_few_bits_is_counted_in_them(depth):
-    from test_depth import png
-
     levels = np.arange(1 << depth).reshape(1, -1).repeat(4, 0)
     bits = "".join(format(v, f"0{depth}b") for v in levels[0])
     row = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")

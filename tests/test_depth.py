@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
+from pngs import png
 
 from carcli.errors import ImageError
 from carcli.images import policy
@@ -156,15 +156,6 @@ def test_levels_with_a_sign_are_refused():
 def test_32_bit_levels_are_refused():
     with pytest.raises(ImageError, match="32-bit levels"):
         decode(tiff(levels(1), bits=32))
-
-
-def png(rows: bytes, width: int, height: int, depth: int, colour: int, transparent: bytes = b"") -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    level = chunk(b"tRNS", transparent) if transparent else b""
-    return b"\x89PNG\r\n\x1a\n" + header + level + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(("channels", "colour"), [(1, 0), (2, 4), (3, 2), (4, 6)])

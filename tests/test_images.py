@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import PHOTOS, noise
 from PIL import ExifTags, Image, ImageCms
+from pngs import png
 
 from carcli.errors import ImageError
 from carcli.images import codec, policy
@@ -39,11 +40,7 @@ def png_16(values: np.ndarray) -> bytes:
     height, width, channels = values.shape
     rows = b"".join(b"\0" + values[y].astype(">u2").tobytes() for y in range(height))
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return png(rows, width, height, 16, {1: 0, 3: 2, 4: 6}[channels])
 
 
 def round_trip(picture: Picture) -> Picture:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
+from pngs import chunk
 
 import carcli
 from carcli.errors import ImageError
@@ -45,10 +45,6 @@ def there_and_back(data: bytes) -> tuple[Picture, Picture]:
     """The LR picture and the restored one, each as a file keeps it."""
     small = decode(to_bytes(PAIR.down_picture(decode(data))))
     return small, decode(to_bytes(PAIR.up_picture(small)))
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def with_chunks(*chunks: bytes, image: Image.Image | None = None) -> bytes:

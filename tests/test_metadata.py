@@ -316,6 +316,7 @@ def test_colours_hidden_in_grey_take_no_rgb_profile_along():
     grey = pair.down_picture(Picture(noise(16, 16), icc=SRGB))
     assert grey.pixels.shape[2] == 1
     assert decode(to_bytes(grey)).icc is None
+    assert grey.notes == ("its colour profile is for another kind of image (RGB) and was left out",)
 
 
 # Whatever is written is read

@@ -83,9 +83,10 @@ class Downscaler:
         """The LR picture with its tag."""
         pair = self._rescaler
         if self._refinement is None:
-            return Output(pair.down_picture(picture, self._tile, turn), pair.id)
+            plain = pair.down_picture(picture, self._tile, turn)
+            return Output(plain, pair.id, plain.notes)
         lr, refined = down_refined(pair, picture, self._refinement, self._tile, self._observer.refining, turn)
-        return Output(lr, pair.id, (self._trade(picture, lr, refined, turn),))
+        return Output(lr, pair.id, (self._trade(picture, lr, refined, turn), *lr.notes))
 
     def _trade(self, picture: Picture, lr: Picture, refined: Refined, turn: Turn) -> str:
         """What a refinement brought, and what it cost."""
@@ -151,7 +152,7 @@ class Upscaler:
             picture = replace(picture, tag=None, tag_error=None)
         rescaler = self._rescaler(resolution.model, resolution.scale)
         restored = rescaler.up_picture(picture, self._task.tile, turn)
-        return Output(restored, rescaler.id, resolution.notes(rescaler.id))
+        return Output(restored, rescaler.id, (*resolution.notes(rescaler.id), *restored.notes))
 
     def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
         return resolve(tag, self._task.request, tag_error)

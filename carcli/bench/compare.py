@@ -168,7 +168,7 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
     """
     scale, border = setup.rescaler.scale, setup.border
     width, height = (n // scale * scale or n for n in picture.size)
-    hr = replace(picture, pixels=_rgb(picture)[:height, :width], alpha=None, icc=fitting(picture.icc, 3))
+    hr = replace(picture, pixels=_rgb(picture)[:height, :width], alpha=None, icc=fitting(picture.icc, 3)[0])
     trip = _travel(setup, hr)
     shown = Shown(hr=hr.pixels, lr=_rgb(trip.lr), sr=trip.sr.pixels)
     reference = _bicubic_lr(setup, hr)

@@ -136,8 +136,9 @@ def encode(picture: Picture, file: IO[bytes], compression: int = 6) -> None:
     tag = None if picture.tag is None else picture.tag.to_json()
     iptc = digits_of("iptc", picture.iptc) if picture.iptc else None
     options: dict[str, Any] = {"compress_level": compression, "pnginfo": png_text(tag, picture.xmp, iptc, picture.colour)}
-    if picture.icc and profile.fits(picture.icc, picture.pixels.shape[2]):
-        options["icc_profile"] = picture.icc
+    icc, _ = profile.fitting(picture.icc, picture.pixels.shape[2])
+    if icc is not None:
+        options["icc_profile"] = icc
     if picture.exif:
         options["exif"] = picture.exif
     if picture.dpi:

@@ -12,14 +12,12 @@ from typing import IO, Any
 
 from PIL import Image
 
-from carcli.images import exif, png, profile
-from carcli.runtime.text import shown
+from carcli.images import exif, png
+from carcli.images.profile import DAMAGED_PROFILE, fitting
 
 RESOLUTIONS = 2, 1e5  # dpi; Pillow calls it 1 where a TIFF says nothing, and a PNG counts in whole pixels a metre
 MAX_XMP = 1 << 16  # bytes; more is a history of edits, or thumbnails
 DAMAGED_EXIF = "its EXIF data is damaged and was left out"
-DAMAGED_PROFILE = "its colour profile is damaged and was left out"
-OTHER_PROFILE = "its colour profile is for another kind of image ({}) and was left out"
 LARGE_XMP = f"its XMP data is larger than {MAX_XMP >> 10} kB and was left out"
 LEFT_OUT = {"iCCP": DAMAGED_PROFILE, "eXIf": DAMAGED_EXIF, png.XMP: LARGE_XMP}  # by what a PNG calls it
 XMP, IPTC = 700, 33723  # entries of a TIFF file
@@ -44,11 +42,8 @@ class Metadata:
 
     def fitting(self, channels: int) -> Metadata:
         """Without a profile that is none for pixels of 1 or 3 channels."""
-        if self.icc is None or profile.fits(self.icc, channels):
-            return self
-        whole = profile.is_whole(self.icc)
-        note = OTHER_PROFILE.format(shown(self.icc[16:20].decode("latin-1").strip())) if whole else DAMAGED_PROFILE
-        return replace(self, icc=None, notes=(*self.notes, note))
+        icc, notes = fitting(self.icc, channels)
+        return replace(self, icc=icc, notes=(*self.notes, *notes))
 
 
 @dataclass

@@ -58,15 +58,16 @@ class PictureRescaler:
         pixels = self._run(self._down, filled(picture.pixels, alpha), True, tile, turn)
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_down, alpha, True, tile, turn)
+        icc, notes = profile.fitting(picture.icc, pixels.shape[2])
         tag = Tag(self.id, self.digest, self.scale, width, height, grey=self.to_grey and picture.pixels.shape[2] == 1)
         return replace(
             picture,
             pixels=pixels,
             alpha=alpha,
-            icc=profile.fitting(picture.icc, pixels.shape[2]),
+            icc=icc,
             tag=tag,
             tag_error=None,
-            notes=(),
+            notes=notes,
         )
 
     def restored_size(self, picture: Picture) -> tuple[int, int]:
@@ -104,8 +105,8 @@ class PictureRescaler:
         alpha = picture.alpha
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
-        icc = profile.fitting(picture.icc, pixels.shape[2])
-        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=())
+        icc, notes = profile.fitting(picture.icc, pixels.shape[2])
+        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
 
 
 def _refuse_if_too_large(lr: Picture, scale: int) -> None:

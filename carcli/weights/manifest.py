@@ -80,7 +80,7 @@ class Figures(Record):
     ssim_y: float
     lr_psnr_y: float  # dB, LR against bicubic LR
     lr_psnr_rgb: float  # the same over all channels
-    lr_bpp: float  # bits per LR pixel as PNG; what was measured before 2026-11-25: of the pixels alone, without tag and profile
+    lr_bpp: float  # bits per LR pixel of the PNG file that ``down`` writes, tag included
     command: str
     lr_psnr_seen: float = 0.0  # dB over all channels of the LR images, both blurred by a Gaussian of one LR pixel; 0: unknown
     psnr_rgb: float = 0.0  # dB over all channels, where that is what counts: colour restored from grey

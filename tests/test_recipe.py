@@ -119,7 +119,7 @@ def test_a_recipe_in_a_state_or_log_is_as_it_ever_was():
             "final": 0.01, "momentum": 0.95, "revive": 0.5, "warmup": 0.02
         }
     }"""
-    assert recipe.load("tad-recursive").model_dump(mode="json") == json.loads(text)
+    assert recipe.checked(json.loads(text)) == recipe.load("tad-recursive")
 
 
 def test_every_knob_of_a_recipe_is_explained():

@@ -15,6 +15,7 @@ from carcli.models.layers import bicubic_down, luma
 from carcli.ops.blur import gaussian_blur
 from carcli.ops.quantise import LEVELS, quantise_soft, quantise_ste
 from carcli.training import losses
+from carcli.training.carrier import spread, through_jpeg
 from carcli.training.recipe import Recipe
 
 RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss, "log": losses.log_error}
@@ -68,6 +69,8 @@ class Objective(nn.Module):
             for _ in range(times - 1):
                 lr = self.down(lr).float()
         sr = {"straight-through": quantise_ste, "soft": quantise_soft, "none": lambda x: x}[weights.rounding](lr)
+        if weights.carrier == "jpeg":
+            sr = through_jpeg(sr, spread(weights.carrier_quality, len(sr)))
         for _ in range(times):
             sr = self.up(sr).float()
         total = total + RECONSTRUCTION[weights.reconstruction](sr, hr)

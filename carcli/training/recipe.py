@@ -29,6 +29,13 @@ Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, descript
 Decays = Annotated[tuple[Decay, Decay], Field(strict=False, description="two numbers from 0 and below 1")]
 
 
+def _rising(values: tuple[int, int]) -> tuple[int, int]:
+    """A range, ``ValueError`` where it is upside down."""
+    if values[0] > values[1]:
+        raise ValueError(f"from {values[0]} to {values[1]} is no range: name the smaller one first")
+    return values
+
+
 def _usable(name: str) -> str:
     """``name`` where it can be the id of what a recipe makes; ``ValueError`` where not."""
     if not ID.fullmatch(name):
@@ -38,6 +45,14 @@ def _usable(name: str) -> str:
             f"rename the file to {better}.toml"
         )
     return name
+
+
+Quality = Annotated[int, Field(ge=1, le=100)]
+Qualities = Annotated[
+    tuple[Quality, Quality],
+    Field(strict=False, description="two whole numbers from 1 to 100, the lower one first"),
+    AfterValidator(_rising),
+]
 
 
 class ModelPart(Record):
@@ -67,6 +82,8 @@ class LossPart(Record):
 
     reconstruction: Literal["l1", "l2", "log"] = "l1"
     rounding: Literal["straight-through", "soft", "none"] = "straight-through"
+    carrier: Literal["none", "jpeg"] = "none"  # what the LR is kept as: 8-bit levels, or a JPEG file of them (4:2:0)
+    carrier_quality: Qualities = (50, 95)  # of those files, spread over a batch
     offset_distance: Weight = 0.0  # weight of CAR's equation 9
     partial_tv: Weight = 0.0  # weight of CAR's equation 10
     lr_guidance: Weight = 0.0  # weight of the distance between LR and bicubic LR
@@ -104,7 +121,11 @@ class Recipe(Record):
     minutes: Positive = 15.0  # default time budget
 
 
-def _checked(table: Mapping[str, Any]) -> Recipe:
+def checked(table: Mapping[str, Any]) -> Recipe:
+    """The recipe that a table is, as a state or a log holds it: keys that came later have their defaults.
+
+    Raises ``UsageError`` as ``parse`` does.
+    """
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
@@ -119,7 +140,7 @@ def parse(text: str, name: str) -> Recipe:
         raise UsageError(f"recipe {name}: {error}") from error
     except (ValueError, RecursionError) as error:  # a number, or brackets in brackets, beyond what Python reads
         raise UsageError(f"recipe {name}: holds a number or a nesting that is too long to read") from error
-    return _checked({"name": name, **table})
+    return checked({"name": name, **table})
 
 
 def change(recipe: Recipe, name: str | None = None, **tables: Mapping[str, Any]) -> Recipe:
@@ -130,7 +151,7 @@ def change(recipe: Recipe, name: str | None = None, **tables: Mapping[str, Any])
     values = recipe.model_dump()
     for table, keys in tables.items():
         values[table] = {**values[table], **keys}
-    return _checked({**values, "name": name or recipe.name})
+    return checked({**values, "name": name or recipe.name})
 
 
 def load(name: str) -> Recipe:

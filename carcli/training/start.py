@@ -69,6 +69,8 @@ def networks(recipe: Recipe, init: str | None) -> tuple[Pair, tuple[str, ...]]:
     torch.manual_seed(recipe.data.seed)
     part = recipe.model
     pair = build(part.family, part.scale, {"down": part.down, "up": part.up})
+    if recipe.loss.carrier == "jpeg" and pair.down.channels_out == 1:
+        raise UsageError(f"recipe {recipe.name} hides colours in grey, which no JPEG keeps: leave its carrier out")
     taken = []
     if init is not None:
         start = choose.load(choose.choose(init, part.scale))

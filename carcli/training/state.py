@@ -16,7 +16,7 @@ from carcli.runtime.files import write_whole
 from carcli.training.health import CollapseWatch
 from carcli.training.objective import Objective
 from carcli.training.optimisers import Optimisers
-from carcli.training.recipe import Recipe
+from carcli.training.recipe import Recipe, checked
 
 
 @dataclass
@@ -74,6 +74,13 @@ def save(path: Path, state: State, recipe: Recipe) -> None:
     write_whole(path, write)
 
 
+def _is(table: Any, recipe: Recipe) -> bool:
+    try:
+        return checked(table) == recipe
+    except UsageError:  # it has keys that this version does not know
+        return False
+
+
 def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """Read a run's state, executing nothing.
 
@@ -82,11 +89,11 @@ def read(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     try:
         with paths.open_ordinary(path) as file:
             kept = torch.load(file, map_location=device, weights_only=True)
-        before = json.loads(kept["recipe"])
+        table = json.loads(kept["recipe"])
     except OSError as error:
         raise WeightsError(f"{path}: cannot resume from it ({paths.reason(error)})") from error
     except Exception as error:  # the unpickler has many ways to refuse
         raise WeightsError(f"{path}: cannot resume from it, for it is no state of a run, or a damaged one") from error
-    if before != recipe.model_dump(mode="json"):
+    if not _is(table, recipe):
         raise UsageError(f"{path}: this run was begun with another recipe, or an older version of {recipe.name}")
     return dict(kept)

@@ -37,6 +37,7 @@ from carcli.weights import checkpoint
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget
 SAVE_EVERY = 60.0  # seconds of stepping
 VALIDATION_CROPS, VALIDATION_SIDE = 24, 192
+QUALITIES = (75, 90)  # of the JPEG files that a pair is validated through where it is trained through them
 MOST_ROLLBACKS = 10
 LISTENED = 4  # batches: a channel that is silent on all of them is taken to be silent for good
 
@@ -212,7 +213,8 @@ class Trainer:
         self._stage = self.budget.stage(counters)
         if self.world.first:
             down, up = self.average["down"], self.average["up"]
-            fidelity = validate(down, up, self.crops, recipe.model.scale, self.device, self.recursion)
+            qualities = QUALITIES if recipe.loss.carrier == "jpeg" else ()
+            fidelity = validate(down, up, self.crops, recipe.model.scale, self.device, self.recursion, qualities)
             if fidelity.hr > counters.best and self.schedule.guidance_at(self.done) == 1:
                 counters.best = fidelity.hr
                 model = recipe.model

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from carcli.images.metrics import psnr_rgb, psnr_seen, psnr_y
 from carcli.images.picture import Pixels
 from carcli.ops.quantise import to_float, to_uint8
+from carcli.training.carrier import decoded
 from carcli.training.objective import thumbnail
 
 
@@ -34,11 +35,18 @@ def _pixels(levels: Tensor) -> Pixels:
 
 @torch.no_grad()
 def validate(
-    down: nn.Module, up: nn.Module, crops: Sequence[Tensor], scale: int, device: torch.device, recursion: Sequence[int] = (1,)
+    down: nn.Module,
+    up: nn.Module,
+    crops: Sequence[Tensor],
+    scale: int,
+    device: torch.device,
+    recursion: Sequence[int] = (1,),
+    qualities: Sequence[int] = (),
 ) -> Fidelity:
     """Restore every crop (1, 3, h, w) and average the PSNR of SR against HR, and of LR against an ordinary thumbnail.
 
-    With ``recursion`` the pair is applied so often, and the mean is over all of it.
+    With ``recursion`` the pair is applied so often, and the mean is over all of it. With ``qualities`` the LR goes
+    through JPEG files of these, and the mean of SR is over all of them; LR is compared as it was before.
     """
     hr_db, lr_db, rgb_db, seen_db = [], [], [], []
     for crop in crops:
@@ -48,12 +56,14 @@ def validate(
             for _ in range(times):
                 lr = down(lr).float()
             levels = to_uint8(lr)
-            sr = to_float(levels)
-            for _ in range(times):
-                sr = up(sr).float()
             grey = levels.shape[1] == 1
-            original, restored = _pixels(to_uint8(hr)), _pixels(to_uint8(sr))
-            hr_db.append(psnr_rgb(original, restored, scale) if grey else psnr_y(original, restored, scale))
+            original = _pixels(to_uint8(hr))
+            for kept in [decoded(levels, [quality]) for quality in qualities] or [levels]:
+                sr = to_float(kept)
+                for _ in range(times):
+                    sr = up(sr).float()
+                restored = _pixels(to_uint8(sr))
+                hr_db.append(psnr_rgb(original, restored, scale) if grey else psnr_y(original, restored, scale))
             reference = to_uint8(thumbnail(hr, scale**times, levels.shape[1]))
             ordinary, learned = _pixels(reference), _pixels(levels)
             lr_db.append(psnr_y(ordinary, learned, border=0))

@@ -59,55 +59,88 @@ class ModelPart(Record):
     """What is trained."""
 
     family: Annotated[str, Field(min_length=1)]
+    """`edsr` or `tad`"""
     scale: Count
-    down: Mapping[str, Any] = Field(default_factory=dict)  # architecture arguments of the downscaler
-    up: Mapping[str, Any] = Field(default_factory=dict)  # and of the upscaler
-    freeze: Literal["none", "down", "up"] = "none"  # the half whose weights stay as they are
-    # how often the pair is applied to itself: one of these a step, in turn
+    """2, 4; 1 for colour from grey"""
+    down: Mapping[str, Any] = Field(default_factory=dict)
+    """the downscaler: for `edsr` `net = "residual"`, `"base"`, `"paper"` or `"bicubic"`; for `tad` `"base"`, `"paper"` or
+    `"grey"`; `features`, `blocks`; of `residual` also `basis`, `fine_blocks`, `fine_features`; empty: the authors' size"""
+    up: Mapping[str, Any] = Field(default_factory=dict)
+    """the upscaler: `features`, `blocks`, `res_scale`, `tail = "direct"` or `"progressive"`, `fine_blocks`, `fine_features`
+    (blocks at twice the LR's resolution); or `net = "bicubic"`"""
+    freeze: Literal["none", "down", "up"] = "none"
+    """`"down"` or `"up"`: that half keeps the weights that `--init` gives it"""
     recursion: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, description="a list of whole numbers from 1")] = (
         1,
     )
+    """how often the pair is applied to itself, one of these a step, in turn; 4 at scale 2 is x16"""
 
 
 class DataPart(Record):
     """What a step sees."""
 
-    patch: Count = 24  # LR pixels a side
-    batch: Count = 16  # patches a step, over all processes
+    patch: Count = 24
+    """LR pixels a side of a training patch"""
+    batch: Count = 16
+    """patches a step, shared by all processes"""
     seed: Annotated[int, Field(ge=0)] = 0
+    """of fresh weights, and of which patches make a batch"""
 
 
 class LossPart(Record):
     """What a step minimises."""
 
     reconstruction: Literal["l1", "l2", "log"] = "l1"
+    """between original and restored: `"l1"`, `"l2"`, or `"log"` of each patch's squared error, the mean PSNR in effect"""
     rounding: Literal["straight-through", "soft", "none"] = "straight-through"
-    carrier: Literal["none", "jpeg"] = "none"  # what the LR is kept as: 8-bit levels, or a JPEG file of them (4:2:0)
-    carrier_quality: Qualities = (50, 95)  # of those files, spread over a batch
-    offset_distance: Weight = 0.0  # weight of CAR's equation 9
-    partial_tv: Weight = 0.0  # weight of CAR's equation 10
-    lr_guidance: Weight = 0.0  # weight of the distance between LR and bicubic LR
-    seen_guidance: Weight = 0.0  # weight of the L1 distance between the two when both are blurred
-    seen_sigma: Positive = 1.0  # LR pixels: standard deviation of that blur
-    guidance: Literal["l1", "l2"] = "l1"  # the distance of lr_guidance: mean absolute, or mean squared in units of 1/255
-    guidance_rise: Share = 0.0  # until this fraction of the run, that weight rises to it from a hundredth
-    out_of_range: Weight = 0.1  # weight of the LR's mean excess over [0, 1]
+    """of the LR: `"straight-through"`, `"soft"` (CAR, eq. 7) or `"none"`"""
+    carrier: Literal["none", "jpeg"] = "none"
+    """what the LR is kept as: `"none"` for its 8-bit levels, or `"jpeg"`, a JPEG file of them, 4:2:0"""
+    carrier_quality: Qualities = (50, 95)
+    """of those files, from the first to the second over a batch"""
+    offset_distance: Weight = 0.0
+    """weight of CAR's eq. 9: long offsets of outer taps cost"""
+    partial_tv: Weight = 0.0
+    """weight of CAR's eq. 10: offsets that vary across the kernel's direction cost"""
+    lr_guidance: Weight = 0.0
+    """weight of the distance between LR and bicubic LR (TAD's λ): how much it must look like a thumbnail"""
+    seen_guidance: Weight = 0.0
+    """weight of the L1 distance between the two when both are blurred: what of the difference is seen at arm's length"""
+    seen_sigma: Positive = 1.0
+    """standard deviation of that blur, in LR pixels"""
+    guidance: Literal["l1", "l2"] = "l1"
+    """the distance of `lr_guidance`: `"l1"`, or `"l2"`, the squared one in units of an 8-bit level"""
+    guidance_rise: Share = 0.0
+    """until this fraction of the run that weight rises to it, from a hundredth; nothing is kept as the best before"""
+    out_of_range: Weight = 0.1
+    """weight of the LR's mean excess over [0, 1], which clamping would lose"""
 
 
 class OptimiserPart(Record):
     """How a step is taken."""
 
-    kind: Literal["adam", "muon"] = "adam"  # muon: for hidden convolutions, with Adam for everything else
-    rate: Positive = 1e-3  # peak learning rate
-    adam_rate: Weight = 0.0  # of Adam's part beside Muon; 0: the same
-    momentum: Decay = 0.95  # Muon's
-    final: Share = 0.01  # the cosine ends at this fraction of it
-    warmup: Share = 0.02  # fraction of the run spent rising to it
+    kind: Literal["adam", "muon"] = "adam"
+    """`"adam"`, or `"muon"`: orthogonal steps for hidden convolutions, Adam's for everything else"""
+    rate: Positive = 1e-3
+    """peak learning rate"""
+    adam_rate: Weight = 0.0
+    """that of Adam's part beside Muon; 0: the same"""
+    momentum: Decay = 0.95
+    """Muon's"""
+    final: Share = 0.01
+    """the cosine ends at this fraction of the rate"""
+    warmup: Share = 0.02
+    """fraction of the run spent rising to it"""
     betas: Decays = (0.9, 0.99)
-    clip: Weight = 1.0  # largest gradient norm; 0: any
-    ema: Share = 0.999  # decay a step of the averaged weights
-    revive: Share = 0.0  # until this fraction of the run, channels found silent at a validation are drawn anew
-    collapse: Ratio = 2.0  # the loss so many times above its running level means going back, at half the rate
+    """Adam's"""
+    clip: Weight = 1.0
+    """largest norm of a step's gradient; 0: any"""
+    ema: Share = 0.999
+    """decay a step of the averaged weights, which are validated and kept"""
+    revive: Share = 0.0
+    """until this fraction of the run, hidden channels that a validation finds silent for good are drawn anew"""
+    collapse: Ratio = 2.0
+    """the loss so many times above its running level is a collapse: the run goes back, and on at half the rate"""
 
 
 class Recipe(Record):
@@ -118,7 +151,8 @@ class Recipe(Record):
     data: DataPart = DataPart()
     loss: LossPart = LossPart()
     optimiser: OptimiserPart = OptimiserPart()
-    minutes: Positive = 15.0  # default time budget
+    minutes: Positive = 15.0
+    """time budget, unless `--minutes` says otherwise; warm-up and cosine decay are sized to it"""
 
 
 def checked(table: Mapping[str, Any]) -> Recipe:

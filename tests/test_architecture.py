@@ -23,7 +23,8 @@ BELOW = {
     "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),
     "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),
-    "cli": ("bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "serve": ("rescale", "weights", "models", "images", "runtime"),
+    "cli": ("serve", "bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
 }
 
 

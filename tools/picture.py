@@ -29,7 +29,7 @@ def panels(photo: Image.Image, left: int, top: int) -> list[tuple[Image.Image, s
     thumbnail = carcli.load("bicubic", SCALE, "cpu").down(photo)
     enlarged = carcli.up(thumbnail, "cpu")
     box = (left, top, left + SIDE, top + SIDE)
-    small = lr.crop(tuple(n // SCALE for n in box))
+    small = lr.crop((left // SCALE, top // SCALE, (left + SIDE) // SCALE, (top + SIDE) // SCALE))
     stored = small.resize((SIDE, SIDE), Image.Resampling.NEAREST)
     stored.paste(PAPER, (SIDE - small.width - 4, SIDE - small.height - 4, SIDE, SIDE))
     stored.paste(small, (SIDE - small.width, SIDE - small.height))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from carcli.cli import bench, down, info, streams, train, up, weights
+from carcli.cli import bench, down, info, serve, streams, train, up, weights
 from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, Unwritable, say, say_error
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.memory import huge_pages
@@ -34,6 +34,7 @@ app.command(epilog="Example: carcli bench --dataset set14 --scale 4 --model edsr
 app.add_typer(weights.app, name="weights")
 app.command(epilog="Example: carcli train edsr-base-x4 photos/ --minutes 60 -o run/")(train.train)
 app.command(epilog="Example: carcli info lr/photo.png")(info.info)
+app.command(epilog="Example: carcli serve --port 8000")(serve.serve)
 
 
 def _version(wanted: bool) -> None:

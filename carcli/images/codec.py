@@ -91,10 +91,10 @@ class Header:
         return self.width * self.height
 
 
-def peek(path: Path) -> Header | None:
+def peek(source: Source) -> Header | None:
     """A file's header, its size as it is stored; None where it cannot be told."""
     try:
-        with paths.open_ordinary(path) as file:
+        with _opened(source) as file:
             image, chunks = _image(file, whole=False)
             return Header(*image.size, *policy.tag_of(image, chunks))
     except Exception:  # whatever is wrong with it, decoding it will say

@@ -1,0 +1,1 @@
+"""A pair behind HTTP: images in, images out."""

@@ -32,7 +32,7 @@ def down(
         bool,
         typer.Option(
             "--keep-grey",
-            help="A grey photograph's LR stays grey, not in colour: a third of the bytes, 7 dB (x4) to 12 dB (x2) worse when restored.",
+            help="A grey photograph's LR stays grey, not in colour: a third of the bytes, restores 7 (x4) to 12 dB (x2) worse.",
         ),
     ] = False,
     refine: Annotated[

@@ -37,6 +37,7 @@ class Down:
     model: str | None = None  # a family, a checkpoint, or the path of a .safetensors file
     scale: int | None = None  # where None, 4 or the checkpoint's own
     to_grey: bool = False  # keep the size, and hide the colours in one channel
+    keep_grey: bool = False  # a grey picture's LR picture stays grey, and restores worse
     refinement: Refinement | None = None
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
@@ -44,6 +45,8 @@ class Down:
     def __post_init__(self) -> None:
         if self.to_grey and self.scale is not None:
             raise UsageError("hiding colours in grey keeps the size: leave the scale out")
+        if self.to_grey and self.keep_grey:
+            raise UsageError("hiding colours in grey makes every LR image grey: leave out that grey is to stay so")
 
     def load(self, device: str, observer: Observer = SILENT) -> Sequence[Downscaler]:
         """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
@@ -54,7 +57,7 @@ class Down:
         if self.to_grey and not rescaler.to_grey:
             raise UsageError(f"{rescaler.id} makes no grey images; leave --model out, or name tad")
         side_by_side = 1 if self.refinement else streams(rescaler.device)  # refining holds gradients
-        return [Downscaler(rescaler, self.refinement, self.tile, observer)] * side_by_side
+        return [Downscaler(rescaler, self.refinement, self.tile, observer, keep_grey=self.keep_grey)] * side_by_side
 
 
 class Downscaler:
@@ -66,15 +69,18 @@ class Downscaler:
         refinement: Refinement | None = None,
         tile: int | None = None,
         observer: Observer = SILENT,
+        *,
+        keep_grey: bool = False,
     ) -> None:
         self._rescaler, self._refinement, self._tile = rescaler, refinement, tile
-        self._observer = observer
+        self._observer, self._keep_grey = observer, keep_grey
 
     @property
     def settings(self) -> str:
         pair = self._rescaler
         refinement = f" {self._refinement}" if self._refinement else ""
-        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}"
+        grey = " keeping grey" if self._keep_grey else ""
+        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}{grey}"
 
     def area(self, header: Header) -> float:
         return 1 / self._rescaler.scale**2
@@ -83,14 +89,19 @@ class Downscaler:
         """The LR picture with its tag."""
         pair = self._rescaler
         if self._refinement is None:
-            plain = pair.down_picture(picture, self._tile, turn)
+            plain = self._plain(picture, turn)
             return Output(plain, pair.id, plain.notes)
-        lr, refined = down_refined(pair, picture, self._refinement, self._tile, self._observer.refining, turn)
+        lr, refined = down_refined(
+            pair, picture, self._refinement, self._tile, self._observer.refining, turn, keep_grey=self._keep_grey
+        )
         return Output(lr, pair.id, (self._trade(picture, lr, refined, turn), *lr.notes))
+
+    def _plain(self, picture: Picture, turn: Turn) -> Picture:
+        return self._rescaler.down_picture(picture, self._tile, turn, keep_grey=self._keep_grey)
 
     def _trade(self, picture: Picture, lr: Picture, refined: Refined, turn: Turn) -> str:
         """What a refinement brought, and what it cost."""
-        plain = self._rescaler.down_picture(picture, self._tile, turn)
+        plain = self._plain(picture, turn)
         bicubic = load("bicubic", self._rescaler.scale, "cpu").down_picture(picture, self._tile, turn).pixels
         sizes, distances = [], []
         for candidate in (plain, lr):

@@ -40,6 +40,7 @@ class Plan:
     refinements: Sequence[Refinement | None] = (None,)
     widest_border: int = WIDEST_BORDER
     device: str = "auto"
+    keep_grey: bool = False  # as of ``down``
 
     @property
     def images(self) -> int:
@@ -85,7 +86,8 @@ def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
             bicubic = load("bicubic", scale, plan.device)
             for rescaler in group:
                 for refinement in plan.refinements:
-                    means += _mean(dataset, Setup(rescaler, bicubic, refinement, plan.widest_border), observers)
+                    setup = Setup(rescaler, bicubic, refinement, plan.widest_border, plan.keep_grey)
+                    means += _mean(dataset, setup, observers)
     if not means:
         raise ImageError("none of the images could be measured")
     rows = table.assemble(means)

@@ -16,8 +16,8 @@ from PIL import Image
 from carcli.bench.datasets import Images
 from carcli.errors import ImageError
 from carcli.images import codec, metrics
+from carcli.images.grey import in_colour
 from carcli.images.picture import Picture, Pixels
-from carcli.images.profile import fitting
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import paths
@@ -56,7 +56,7 @@ FIGURES = tuple(field.name for field in fields(Measured) if field.type == "float
 
 @dataclass(frozen=True)
 class Shown:
-    """The images behind a measurement, (H, W, 3) uint8; LR is smaller."""
+    """The images behind a measurement, (H, W, 3) uint8, grey ones too, as a screen shows them; LR is smaller."""
 
     hr: Pixels
     lr: Pixels
@@ -93,6 +93,7 @@ class Setup:
     bicubic: Rescaler
     refinement: Refinement | None = None
     widest_border: int = WIDEST_BORDER
+    keep_grey: bool = False  # as of ``down``
 
     @property
     def name(self) -> str:
@@ -125,7 +126,10 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     rescaler = setup.rescaler
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
-    down = rescaler.down_picture(hr) if setup.refinement is None else down_refined(rescaler, hr, setup.refinement)[0]
+    if setup.refinement is None:
+        down = rescaler.down_picture(hr, keep_grey=setup.keep_grey)
+    else:
+        down, _ = down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)
     seconds_down = time.perf_counter() - began
     file = codec.to_bytes(down)
     lr = codec.decode(file)
@@ -149,28 +153,26 @@ def _webp_bytes(pixels: Pixels) -> int:
     return len(file.getvalue())
 
 
-def _rgb(picture: Picture) -> Pixels:
-    return np.broadcast_to(picture.pixels, (*picture.pixels.shape[:2], 3))
-
-
 def _bicubic_lr(setup: Setup, hr: Picture) -> Pixels:
     """What the LR image is held against: bicubic's, or the luma of that where the pair makes grey images."""
     pixels = setup.bicubic.down_picture(hr).pixels
-    if setup.rescaler.to_grey:
+    if setup.rescaler.to_grey and pixels.shape[2] == 3:
         pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
-    return _rgb(Picture(pixels))
+    return in_colour(pixels)
 
 
 def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", hr_bytes: int = 0) -> tuple[Measured, Shown]:
-    """One image, cropped to a multiple of the scale where it is as large, through one pair.
+    """One image, cropped to a multiple of the scale where it is as large, through one pair, and without its alpha.
 
+    A grey one is grey in every file, as ``down`` and ``up`` have it, and compared as the RGB that shows it: that is how the
+    published tables have the grey images of their datasets.
     ``hr_bytes`` is the size of its file; ``dataset`` and ``image`` are what the row is called.
     """
     scale, border = setup.rescaler.scale, setup.border
     width, height = (n // scale * scale or n for n in picture.size)
-    hr = replace(picture, pixels=_rgb(picture)[:height, :width], alpha=None, icc=fitting(picture.icc, 3)[0])
+    hr = replace(picture, pixels=picture.pixels[:height, :width], alpha=None)
     trip = _travel(setup, hr)
-    shown = Shown(hr=hr.pixels, lr=_rgb(trip.lr), sr=trip.sr.pixels)
+    shown = Shown(hr=in_colour(hr.pixels), lr=in_colour(trip.lr.pixels), sr=in_colour(trip.sr.pixels))
     reference = _bicubic_lr(setup, hr)
     lr_pixels = trip.down.size[0] * trip.down.size[1]
     measured = Measured(
@@ -186,7 +188,7 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
         lr_psnr_seen=metrics.psnr_seen(reference, shown.lr),
         lr_psnr_seen_worst=metrics.psnr_seen_worst(reference, shown.lr),
         lr_bpp=8 * len(trip.file) / lr_pixels,
-        lr_bpp_webp=8 * _webp_bytes(_rgb(trip.down)) / lr_pixels,
+        lr_bpp_webp=8 * _webp_bytes(in_colour(trip.down.pixels)) / lr_pixels,
         lr_bytes=len(trip.file),
         hr_bytes=hr_bytes,
         seconds_down=trip.seconds_down,

@@ -49,6 +49,7 @@ class BenchFlags:
     ] = "edsr,tad,bicubic"
     refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = ""
     refine_method: Annotated[str | None, typer.Option(help="fast or hcd. Default: fast.", show_default=False)] = None
+    keep_grey: Annotated[bool, typer.Option("--keep-grey", help="LR images of grey images stay grey, as with down.")] = False
     protocol: Annotated[
         Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
     ] = Protocol.sr

@@ -129,7 +129,14 @@ def _plan(flags: BenchFlags) -> Plan:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))
     border = 0 if flags.protocol is Protocol.tad else WIDEST_BORDER
-    return Plan(datasets=datasets, pairs=pairs, refinements=refinements, widest_border=border, device=flags.device)
+    return Plan(
+        datasets=datasets,
+        pairs=pairs,
+        refinements=refinements,
+        widest_border=border,
+        device=flags.device,
+        keep_grey=flags.keep_grey,
+    )
 
 
 def _files(flags: BenchFlags, plan: Plan) -> Iterator[Observer]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from carcli.cli.batches import BatchFlags, batch_options
-from carcli.cli.common import needs
+from carcli.cli.common import excludes, needs
 from carcli.errors import UsageError
 from carcli.models.families import DEFAULT
 
@@ -27,6 +27,13 @@ def down(
     ] = None,
     to_grey: Annotated[
         bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
+    ] = False,
+    keep_grey: Annotated[
+        bool,
+        typer.Option(
+            "--keep-grey",
+            help="A grey photograph's LR stays grey, not in colour: a third of the bytes, restores 7 (x4) to 12 dB (x2) worse.",
+        ),
     ] = False,
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
@@ -52,6 +59,7 @@ def down(
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
+    excludes("--to-grey", "--keep-grey", to_grey and keep_grey)
     own = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight}
     of_hcd = {"--refine-epsilon": refine_epsilon, "--refine-alpha": refine_alpha, "--seed": seed}
     needs("--refine", bool(refine), {**own, **of_hcd, "--refine-keep": refine_keep or None})
@@ -65,6 +73,7 @@ def down(
         model=model,
         scale=scale,
         to_grey=to_grey,
+        keep_grey=keep_grey,
         refinement=Refinement(refine, **settings) if refine else None,
         precision=flags.precision,
         tile=flags.tile,

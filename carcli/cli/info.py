@@ -18,7 +18,8 @@ def _say_file(record: dict[str, Any]) -> None:
     tag = record["tag"]
     if tag:
         say(f"  made by carcli with {tag['checkpoint']} (SHA-256 {tag['digest'][:12] or 'none'}), scale {tag['scale']}")
-        say(f"  original {tag['width']}x{tag['height']}; restore it with: carcli up {shlex.quote(record['file'])}")
+        grey = " grey" if tag["grey"] else ""
+        say(f"  original {tag['width']}x{tag['height']}{grey}; restore it with: carcli up {shlex.quote(record['file'])}")
     elif record["tag_error"]:
         say(f"  {record['tag_error']}")
     else:

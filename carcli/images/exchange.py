@@ -10,6 +10,18 @@ tensor (C, H, W) or (1, C, H, W)     the same                               tens
 ``Picture``                          what it says                           ``Picture``
 ===================================  =====================================  =======================
 
+A *grey* image goes down to another number of channels where the pair hides something in colours:
+
+===================================  =====================================  =======================
+grey in                              its LR image                           what ``up`` makes of it
+===================================  =====================================  =======================
+file, bytes, ``Picture``             RGB ``Picture``, its tag says grey     grey ``Picture``
+``PIL.Image`` (1, L, LA, I;16)       RGB or RGBA, its tag says grey         L or LA
+array, tensor                        grey: it has no tag that would say it  grey
+array, tensor, ``keep_grey=False``   RGB                                    RGB; with ``grey=True``, grey
+any, ``keep_grey=True``              grey; restores several dB worse        grey
+===================================  =====================================  =======================
+
 Arrays and tensors are uint8 levels, or floats in [0, 1], which are rounded to 8 bits and come
 back as floats; uint16 levels are rounded to 8 bits and come back as uint8. Files and Pillow's
 images go through the same policy: orientation, profile, EXIF, alpha, palettes, 16 bits.
@@ -185,6 +197,11 @@ def named(image: AnyImage, index: int | None = None) -> Iterator[None]:
         raise ImageError(f"{_name(image, index)}{error}") from error
 
 
+def _carries_tag(image: AnyImage) -> bool:
+    """Whether what it becomes can say how it was made."""
+    return not (isinstance(image, np.ndarray) or _is_tensor(image))
+
+
 def _converted(image: AnyImage, work: Work, tell: Progress, index: int | None = None) -> Any:
     with named(image, index):
         picture = to_picture(image)
@@ -196,11 +213,23 @@ def _converted(image: AnyImage, work: Work, tell: Progress, index: int | None = 
     return result
 
 
-def convert(images: AnyImage | Iterable[AnyImage], work: Work, progress: Progress | None) -> Any:
-    """What ``work`` makes of an image, as the kind that it was; of several, a list of them."""
+def convert(
+    images: AnyImage | Iterable[AnyImage],
+    work: Work,
+    progress: Progress | None,
+    untagged: Work | None = None,
+) -> Any:
+    """What ``work`` makes of an image, as the kind that it was; of several, a list of them.
+
+    Of an array or a tensor, which carries no tag, it is what ``untagged`` makes where that is given.
+    """
     tell: Progress = progress or (lambda share: None)
+
+    def work_for(image: AnyImage) -> Work:
+        return work if untagged is None or _carries_tag(image) else untagged
+
     if is_one(images):
-        return _converted(images, work, tell)
+        return _converted(images, work_for(images), tell)
     if not isinstance(images, Iterable):
         raise _no_image(images)
     several: list[AnyImage] = list(images)
@@ -210,7 +239,7 @@ def convert(images: AnyImage | Iterable[AnyImage], work: Work, progress: Progres
 
     results = []
     for i, image in enumerate(several):
-        results.append(_converted(image, work, tell_of(i), i))
+        results.append(_converted(image, work_for(image), tell_of(i), i))
     return results
 
 

@@ -34,7 +34,7 @@ class Tag:
     width: int  # of the original, pixels, after its orientation was applied
     height: int
     refinement: str | None = None
-    grey: bool = False  # whether the original had one channel, where the LR image does not tell
+    grey: bool = False  # whether the original had one channel, whatever the LR image has
     version: int = VERSION
 
     @property

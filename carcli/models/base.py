@@ -29,6 +29,7 @@ class Network(nn.Module):
     tile: int = 512  # LR pixels a side of the default tile: activations take a few hundred MB
     channels_in: int = 3
     channels_out: int = 3
+    keeps_grey: bool = False  # whether it makes equal channels of equal ones: of grey it then makes one
     differentiable: bool = True  # whether a gradient flows from its result to its input
     adds: tuple[str, ...] = ()  # parts of it, by name, that change nothing until they are trained
 
@@ -55,7 +56,8 @@ class Network(nn.Module):
     def over(self, image: Tensor) -> Tensor:
         """The result, in float32, for an image that may be grey.
 
-        A colour network is shown grey (B, 1, H, W) as RGB, and its result averaged: grey stays grey.
+        A colour network is shown grey (B, 1, H, W) as RGB, and its result averaged: grey stays grey, and whatever the
+        network has put into the differences of channels is lost.
         """
         if not self.shows_as_rgb(image.shape[1]):
             return self(image).float()
@@ -77,6 +79,18 @@ class Network(nn.Module):
     def can_start_from(self, other: Network) -> bool:
         """Whether the other's weights may begin this one: it is its kind, or it but for what it ``adds``."""
         return type(other) is type(self)
+
+
+class ByChannel(Network):
+    """A network that works on every channel by itself and in the same way: on one, or on any number of them."""
+
+    keeps_grey = True
+
+    def shows_as_rgb(self, channels: int) -> bool:
+        return False
+
+    def channels_of(self, channels: int) -> int:
+        return channels
 
 
 class Pair(NamedTuple):

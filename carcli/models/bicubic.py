@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from carcli.models.base import Network
+from carcli.models.base import ByChannel
 from carcli.models.layers import bicubic_down, bicubic_up
 from carcli.models.registry import downscaler, upscaler
 
 
 @downscaler("bicubic", family="bicubic", up="bicubic")
 @downscaler("bicubic", family="edsr")  # plain super-resolution
-class BicubicDown(Network):
-    """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), not clamped."""
+class BicubicDown(ByChannel):
+    """HR (B, C, s·h, s·w) in [0, 1] → LR (B, C, h, w), not clamped."""
 
     def __init__(self, scale: int) -> None:
         super().__init__(scale)
@@ -25,8 +25,8 @@ class BicubicDown(Network):
 
 
 @upscaler("bicubic")
-class BicubicUp(Network):
-    """LR (B, 3, h, w) in [0, 1] → SR (B, 3, s·h, s·w), not clamped."""
+class BicubicUp(ByChannel):
+    """LR (B, C, h, w) in [0, 1] → SR (B, C, s·h, s·w), not clamped."""
 
     halo = 3
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from carcli.models.base import Network
+from carcli.models.base import ByChannel
 from carcli.models.registry import downscaler, upscaler
 
 
@@ -18,8 +18,8 @@ def _resize(image: Tensor, width: int, height: int) -> Tensor:
 
 
 @downscaler("lanczos", family="lanczos", up="lanczos")
-class LanczosDown(Network):
-    """HR (B, 3, s·h, s·w) in [0, 1] → LR (B, 3, h, w), not clamped."""
+class LanczosDown(ByChannel):
+    """HR (B, C, s·h, s·w) in [0, 1] → LR (B, C, h, w), not clamped."""
 
     differentiable = False  # Pillow computes it
 
@@ -33,8 +33,8 @@ class LanczosDown(Network):
 
 
 @upscaler("lanczos")
-class LanczosUp(Network):
-    """LR (B, 3, h, w) in [0, 1] → SR (B, 3, s·h, s·w), not clamped."""
+class LanczosUp(ByChannel):
+    """LR (B, C, h, w) in [0, 1] → SR (B, C, s·h, s·w), not clamped."""
 
     halo = 4
     differentiable = False

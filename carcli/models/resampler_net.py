@@ -173,6 +173,8 @@ class BaseResamplerNet(HeadsNet):
 class ContentAdaptiveResampler(Network):
     """A resampler network and the resampling it steers: HR (B, 3, H, W) in [0, 1] → LR, not clamped, not rounded."""
 
+    keeps_grey = True  # one kernel makes all channels
+
     def __init__(self, net: HeadsNet) -> None:
         super().__init__(net.scale)
         self.net = net

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from carcli.errors import ImageError
-from carcli.images import profile
+from carcli.images import grey, profile
 from carcli.images.alpha import filled
 from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture, Pixels
@@ -44,22 +43,39 @@ class PictureRescaler:
         """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
         return self._down.channels_out == 1
 
-    def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE) -> Pixels:
-        """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey."""
-        return self._run(self._up, lr, False, tile, turn)
+    @property
+    def keeps_grey(self) -> bool:
+        """Whether a grey image's LR image is grey, and loses nothing by it: nothing is hidden in colours."""
+        return self.to_grey or self._down.keeps_grey
 
-    def down_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
+    def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE, was_grey: bool = False) -> Pixels:
+        """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey.
+
+        ``was_grey`` says of the original that it had one channel: then the mean of those restored, C = 1.
+        """
+        restored = self._run(self._up, lr, False, tile, turn)
+        return grey.averaged(restored) if was_grey else restored
+
+    def down_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE, *, keep_grey: bool = False) -> Picture:
         """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default).
 
+        A grey picture's LR picture is in colour where the pair puts something into colours, so that ``up`` restores
+        as much as of RGB, and grey then, as the tag tells it; with ``keep_grey`` it stays grey, and restores worse.
         Colours beneath transparency are replaced by those beside them first: they never show.
         """
         width, height = picture.size
         alpha = picture.alpha
-        pixels = self._run(self._down, filled(picture.pixels, alpha), True, tile, turn)
+        hr = filled(picture.pixels, alpha)
+        was_grey = hr.shape[2] == 1
+        in_colour = was_grey and not (keep_grey or self.keeps_grey)
+        pixels = self._run(self._down, grey.in_colour(hr) if in_colour else hr, True, tile, turn)
+        if in_colour:
+            pixels = grey.collapsed(pixels)
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_down, alpha, True, tile, turn)
-        icc, notes = profile.fitting(picture.icc, pixels.shape[2])
-        tag = Tag(self.id, self.digest, self.scale, width, height, grey=self.to_grey and picture.pixels.shape[2] == 1)
+        channels = pixels.shape[2]
+        icc, notes = profile.in_colour(picture.icc) if was_grey and channels == 3 else profile.fitting(picture.icc, channels)
+        tag = Tag(self.id, self.digest, self.scale, width, height, grey=was_grey)
         return replace(
             picture,
             pixels=pixels,
@@ -76,8 +92,10 @@ class PictureRescaler:
         tag = picture.tag
         return (width * self.scale, height * self.scale) if tag is None else (tag.width, tag.height)
 
-    def up_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE) -> Picture:
+    def up_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE, *, was_grey: bool = False) -> Picture:
         """The restored picture, cropped to the size that the tag gives where there is one.
+
+        It is grey where the tag says that of the original, or ``was_grey`` does.
 
         Raises ``ImageError`` where the tag was made with other weights, grey is needed and the picture is not, or the
         result would be larger than what is read.
@@ -99,13 +117,11 @@ class PictureRescaler:
         width, height = self.restored_size(picture)
         _refuse_if_too_large(picture, self.scale)
         lr = filled(picture.pixels, picture.alpha, seen=1)  # somebody may have blackened what down had filled
-        pixels = self._run(self._up, lr, False, tile, turn)[:height, :width]
-        if tag is not None and tag.grey:
-            pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
+        pixels = self.restore(lr, tile, turn, was_grey or (tag is not None and tag.grey))[:height, :width]
         alpha = picture.alpha
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
-        icc, notes = profile.fitting(picture.icc, pixels.shape[2])
+        icc, notes = profile.in_grey(picture.icc) if pixels.shape[2] == 1 else profile.fitting(picture.icc, 3)
         return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
 
 

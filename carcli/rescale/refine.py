@@ -137,8 +137,10 @@ class _Problem:
 
     def error(self, lr: Tensor) -> Tensor:
         """Mean squared error of what an LR window in [0, 1] restores to."""
-        near = self.counting(_through(self.up, lr))
-        error: Tensor = ((near.clamp(0, 1) - self.target) ** 2).mean()
+        near = self.counting(_through(self.up, lr)).clamp(0, 1)
+        if self.target.shape[1] == 1:
+            near = near.mean(1, keepdim=True)  # as a grey original is restored
+        error: Tensor = ((near - self.target) ** 2).mean()
         return error
 
 
@@ -232,9 +234,11 @@ def _hcd(
     """The published procedure on one window, whose HR pixels ``hr`` are; returns the rounded window."""
     half = max(settings.iterations // 2, 1)
     origin = hr
-    height, width = problem.start.shape[2:]
+    channels, height, width = problem.start.shape[1:]
 
     def shrunk(image: Tensor) -> Tensor:
+        if channels == 3:
+            image = image.expand(-1, 3, -1, -1)  # grey, whose LR image is in colour
         return _through(down, image)[:, :, :height, :width]
 
     def through(change: Tensor) -> Tensor:
@@ -255,7 +259,7 @@ def _hcd(
 
 def squared_error(rescaler: PictureRescaler, hr: Pixels, lr: Pixels, turn: Turn = ALONE) -> float:
     """Mean squared error, in 8-bit levels, of what an LR image (h, w, C) restores to against the original (H, W, C)."""
-    restored = rescaler.restore(lr, turn=turn)[: hr.shape[0], : hr.shape[1]]
+    restored = rescaler.restore(lr, turn=turn, was_grey=hr.shape[2] == 1)[: hr.shape[0], : hr.shape[1]]
     total = 0
     for row in range(0, len(hr), BAND):
         difference = restored[row : row + BAND].astype(np.int32) - hr[row : row + BAND]
@@ -272,6 +276,9 @@ def refine(
     turn: Turn = ALONE,
 ) -> Refined:
     """Move the LR image (h, w, C) of an original (H, W, C), both uint8, so that it restores better.
+
+    C may differ: of a grey original with an LR image in colour all three channels move, and it is their restored mean
+    that counts.
 
     ``observe`` hears the share done and the gain in dB of the window at hand; where it returns True the
     best found so far is taken. The result is never worse than ``lr``: errors are those of the 8-bit files,
@@ -318,9 +325,14 @@ def down_refined(
     tile: int | None = None,
     observe: Observe = lambda done, gain: None,
     turn: Turn = ALONE,
+    *,
+    keep_grey: bool = False,
 ) -> tuple[Picture, Refined]:
-    """The refined LR picture of a picture, its tag saying so, and what refining brought."""
-    plain = rescaler.down_picture(picture, tile, turn)
+    """The refined LR picture of a picture, its tag saying so, and what refining brought.
+
+    ``keep_grey`` is that of ``down_picture``.
+    """
+    plain = rescaler.down_picture(picture, tile, turn, keep_grey=keep_grey)
     assert plain.tag is not None
     hr = filled(picture.pixels, picture.alpha)  # what is hidden is not worth a gradient
     refined = refine(rescaler, hr, plain.pixels, settings, observe, turn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
@@ -39,6 +40,7 @@ class DownOptions(TypedDict, total=False):
 
     tile: int | None
     refinement: Refinement | int | None
+    keep_grey: bool | None
     progress: Progress | None
     cancel: Cancelled | None
 
@@ -49,6 +51,7 @@ class UpOptions(TypedDict, total=False):
     size: tuple[int, int] | None
     tile: int | None
     ignore_tag: bool
+    grey: bool
     progress: Progress | None
     cancel: Cancelled | None
 
@@ -96,6 +99,7 @@ class Rescaler(PictureRescaler):
         *,
         tile: int | None = None,
         refinement: Refinement | int | None = None,
+        keep_grey: bool | None = None,
         progress: Progress | None = None,
         cancel: Cancelled | None = None,
     ) -> Any:
@@ -106,6 +110,10 @@ class Rescaler(PictureRescaler):
         image : one image of any kind, or an iterable of images, of which a list is returned.
         tile : LR pixels a side of what is computed at once, 16 or more; where None, the model's own.
         refinement : iterations (30, say), or a ``Refinement``: time spent so that ``up`` restores better.
+        keep_grey : whether a grey image's LR image stays grey. Most pairs hide in colours what they restore from, so
+            that a grey image's LR is RGB, with a tag that says grey, and ``up`` makes it grey again; one that stays grey
+            takes fewer bytes and restores several dB worse. Where None, it stays grey for arrays and tensors alone,
+            which carry no tag. With False they become RGB too; give ``up`` its ``grey`` then.
         progress : hears the share done, from 0 to 1.
         cancel : a ``Cancel``; ``Abandoned`` is raised soon after its ``request()``.
 
@@ -123,16 +131,19 @@ class Rescaler(PictureRescaler):
         tile = _whole("tile", tile, tiling.SMALLEST)
         refinement = _refinement(refinement)
 
-        def work(picture: Picture, tell: Progress) -> Picture:
+        def work(picture: Picture, tell: Progress, keep_grey: bool = bool(keep_grey)) -> Picture:
             if refinement is None:
-                return self.down_picture(picture, tile, self._turn(picture, down=True, tile=tile, cancel=cancel, tell=tell))
+                turn = self._turn(picture, down=True, tile=tile, cancel=cancel, tell=tell)
+                return self.down_picture(picture, tile, turn, keep_grey=keep_grey)
 
             def observe(done: float, gain: float) -> None:
                 tell(done)  # of the refinement, beside which the rest takes no time
 
-            return down_refined(self, picture, refinement, tile, observe, Turn(cancel or ALONE.cancelled))[0]
+            turn = Turn(cancel or ALONE.cancelled)
+            return down_refined(self, picture, refinement, tile, observe, turn, keep_grey=keep_grey)[0]
 
-        return exchange.convert(image, work, progress)
+        untagged = partial(work, keep_grey=True) if keep_grey is None else None
+        return exchange.convert(image, work, progress, untagged)
 
     @overload
     def up(self, image: Kept, **options: Unpack[UpOptions]) -> Kept: ...  # type: ignore[overload-overlap]
@@ -149,6 +160,7 @@ class Rescaler(PictureRescaler):
         *,
         tile: int | None = None,
         ignore_tag: bool = False,
+        grey: bool = False,
         progress: Progress | None = None,
         cancel: Cancelled | None = None,
     ) -> Any:
@@ -162,6 +174,7 @@ class Rescaler(PictureRescaler):
         size : width and height to crop to, for what carries no tag.
         tile, progress, cancel : as for ``down``.
         ignore_tag : whether an image with a tag is taken for an ordinary one.
+        grey : whether the original was grey, for what carries no tag: the result is.
 
         Raises
         ------
@@ -185,7 +198,7 @@ class Rescaler(PictureRescaler):
             if crop is not None:
                 _check_inside(crop, self.restored_size(picture))
             turn = self._turn(picture, down=False, tile=tile, cancel=cancel, tell=tell)
-            restored = self.up_picture(picture, tile, turn)
+            restored = self.up_picture(picture, tile, turn, was_grey=grey)
             return restored if crop is None else restored.cropped(*crop)
 
         return exchange.convert(image, work, progress)

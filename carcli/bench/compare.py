@@ -33,7 +33,7 @@ class Measured:
 
     dataset: str
     model: str
-    scale: int
+    scale: int | float
     image: str | None
     psnr_y: float  # dB
     ssim_y: float
@@ -105,7 +105,7 @@ class Setup:
     @property
     def border(self) -> int:
         """Pixels cut on each side before comparing."""
-        return min(self.rescaler.scale, self.widest_border)
+        return min(math.ceil(self.rescaler.factor), self.widest_border)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,10 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     rescaler = setup.rescaler
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
-    down = rescaler.down_picture(hr) if setup.refinement is None else down_refined(rescaler, hr, setup.refinement)[0]
+    if setup.refinement is None:
+        down = rescaler.down_picture(hr, size=rescaler.lr_size(*hr.size))
+    else:
+        down = down_refined(rescaler, hr, setup.refinement)[0]
     seconds_down = time.perf_counter() - began
     file = codec.to_bytes(down)
     lr = codec.decode(file)
@@ -155,19 +158,19 @@ def _rgb(picture: Picture) -> Pixels:
 
 def _bicubic_lr(setup: Setup, hr: Picture) -> Pixels:
     """What the LR image is held against: bicubic's, or the luma of that where the pair makes grey images."""
-    pixels = setup.bicubic.down_picture(hr).pixels
+    pixels = setup.bicubic.down_picture(hr, size=setup.bicubic.lr_size(*hr.size)).pixels
     if setup.rescaler.to_grey:
         pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
     return _rgb(Picture(pixels))
 
 
 def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", hr_bytes: int = 0) -> tuple[Measured, Shown]:
-    """One image, cropped to a multiple of the scale where it is as large, through one pair.
+    """One image, cropped to a multiple of the scale where that is whole and the image as large, through one pair.
 
     ``hr_bytes`` is the size of its file; ``dataset`` and ``image`` are what the row is called.
     """
-    scale, border = setup.rescaler.scale, setup.border
-    width, height = (n // scale * scale or n for n in picture.size)
+    scale, border = setup.rescaler.factor, setup.border
+    width, height = (int(n // scale * scale) or n if scale == int(scale) else n for n in picture.size)
     hr = replace(picture, pixels=_rgb(picture)[:height, :width], alpha=None, icc=fitting(picture.icc, 3)[0])
     trip = _travel(setup, hr)
     shown = Shown(hr=hr.pixels, lr=_rgb(trip.lr), sr=trip.sr.pixels)

@@ -103,15 +103,11 @@ class Rescaler(PictureRescaler):
     ) -> Turn:
         """The turn of one picture through one half and, where that scales it, through that of the alpha plane."""
         width, height = picture.size
-        resized = (
-            size not in (None, natural_size(width, height, self.scale))
-            if down
-            else (size is not None or (picture.tag is not None and picture.tag.resize is not None))
-        )
+        resized = size is not None or (not down and picture.tag is not None and picture.tag.resize is not None)
         halves = [self._down if down else self._up]
         if picture.alpha is not None and self.scale > 1 and not resized:
             halves.append(self._alpha_down if down else self._alpha_up)
-        if down and resized and size is not None:
+        if down and size is not None:
             width, height = (n * self.scale for n in size)
         tiles = sum(tiling.begun(half, (height, width), down=down, device=self.device, tile=tile) for half in halves)
         return Watched(cancel or ALONE.cancelled, tell=tell, tiles=tiles)
@@ -166,6 +162,7 @@ class Rescaler(PictureRescaler):
         def work(picture: Picture, tell: Progress) -> Picture:
             if refinement is None:
                 exact = None if target is None else target.lr_size(*picture.size)
+                exact = None if exact == natural_size(*picture.size, self.scale) else exact
                 turn = self._turn(picture, down=True, tile=tile, cancel=cancel, tell=tell, size=exact)
                 return self.down_picture(picture, tile, turn, exact)
 

@@ -61,7 +61,7 @@ class Target:
 
     def __str__(self) -> str:
         value = getattr(self, self.given)
-        return f"{self.given} " + ("x".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}")
+        return f"{self.given} " + ("x".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
     def lr_size(self, width: int, height: int) -> Size:
         """Width and height of the LR image of an original; its own size where it is small enough.

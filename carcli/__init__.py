@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from carcli.images.picture import Picture
     from carcli.rescale.refine import Refinement
     from carcli.rescale.rescaler import Rescaler, load
+    from carcli.rescale.sized import down
+    from carcli.rescale.sizes import Target
     from carcli.rescale.tagged import load_for, up
     from carcli.rescale.turn import Cancel
 
@@ -32,9 +34,11 @@ __all__ = [
     "Picture",
     "Refinement",
     "Rescaler",
+    "Target",
     "UsageError",
     "WeightsError",
     "__version__",
+    "down",
     "load",
     "load_for",
     "read",
@@ -47,6 +51,8 @@ _LATER = {  # what needs torch or Pillow, and is imported when it is asked for
     "Picture": "carcli.images.picture",
     "Refinement": "carcli.rescale.refine",
     "Rescaler": "carcli.rescale.rescaler",
+    "Target": "carcli.rescale.sizes",
+    "down": "carcli.rescale.sized",
     "load": "carcli.rescale.rescaler",
     "load_for": "carcli.rescale.tagged",
     "read": "carcli.images.exchange",

@@ -168,7 +168,8 @@ def tag(data: bytes, _: Path) -> None:
     _check_notes(picture)
     found = resolve(picture.tag, Request(), picture.tag_error)
     width, height = picture.size
-    if width * height * found.scale**2 > SMALL or found.basis != "tag":
+    of_original = 0 if picture.tag is None else picture.tag.width * picture.tag.height
+    if max(width * height * found.scale**2, of_original) > SMALL or found.basis != "tag":
         return
     if found.model in ("bicubic", "lanczos"):
         restored = load(found.model, found.scale, "cpu").up_picture(picture)

@@ -218,6 +218,8 @@ def tagged() -> Files:
         ("bicubic", 128, "RGB", (9, 7)),
     ):  # fmt: skip
         made.append(to_bytes(load(model, scale, "cpu").down_picture(decode(saved(photo(mode, size), "PNG")))))
+    for model, scale, exact in (("bicubic", 1, (7, 5)), ("lanczos", 2, (5, 3))):
+        made.append(to_bytes(load(model, scale, "cpu").down_picture(decode(saved(photo("RGBA"), "PNG")), size=exact)))
     return tuple(made)
 
 

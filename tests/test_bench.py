@@ -96,12 +96,40 @@ def test_all_means_every_checkpoint_that_is_here():
 
 
 def test_a_model_without_the_scale_is_left_out_with_a_word():
-    code, out, err = bench("--dataset", "set", "--scale", 3, "--model", "edsr,bicubic", "--format", "json")
+    code, out, err = bench("--dataset", "set", "--scale", 3, "--model", "tad-grey,bicubic", "--format", "json")
     assert code == 0
     assert [r["model"] for r in json.loads(out)] == ["bicubic"]
     assert "no checkpoint at scale 3" in err
     with pytest.raises(WeightsError, match="no checkpoint at scale 3"):
-        bench("--dataset", "set", "--scale", 3, "--model", "edsr")
+        bench("--dataset", "set", "--scale", 3, "--model", "tad-grey")
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_any_scale_is_measured_on_images_as_they_are():
+    arguments = ("--dataset", "set", "--scale", 2.5, "--scale", 3, "--scale", 2.0, "--model", "tad,bicubic,lanczos")
+    code, out, err = bench(*arguments, "--format", "json", "--save", "out")
+    assert code == 0, err
+    rows = json.loads(out)
+    assert [(r["scale"], r["model"]) for r in rows] == [
+        (scale, model)
+        for scale, ours in ((2.5, "tad-x4"), (3, "tad-x4"), (2, "tad-x2"))
+        for model in (ours, "bicubic", "lanczos")
+    ]
+    by_scale = {scale: [r["psnr_y"] for r in rows if r["scale"] == scale] for scale in (2, 2.5, 3)}
+    assert by_scale[2][1] > by_scale[2.5][1] > by_scale[3][1]
+    for path in sorted(Path("set").iterdir()):
+        width, height = size_of(path)
+        for scale, (w, h) in ((2.5, (width, height)), (3, (width // 3 * 3, height // 3 * 3))):
+            folder = Path("out/set") / f"tad-x4-x{scale}"
+            assert size_of(folder / f"{path.stem}.sr.png") == (w, h)
+            assert size_of(folder / f"{path.stem}.lr.png") == (math.ceil(w / scale), math.ceil(h / scale))
+    assert "| x2.5 | bicubic |" in bench("--dataset", "set", "--scale", 2.5, "--model", "bicubic", "--format", "md")[1]
+    with pytest.raises(UsageError, match="--refine takes scales that the models have"):
+        bench("--dataset", "set", "--scale", 2.5, "--model", "tad", "--refine", "2")
 
 
 def test_published_rows_stand_beside_ours(photo):

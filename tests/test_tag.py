@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcli.errors import ImageError
-from carcli.images.tag import MAX_SIDE, Tag, parse
+from carcli.images.tag import MAX_SIDE, VERSION, Tag, natural_size, parse
+from carcli.ops.resize import KERNELS
 
 GOOD = Tag("edsr-base-x4", "a" * 64, 4, 301, 22)
+SIZED = Tag("edsr-base-x4", "a" * 64, 4, 301, 22, lr_width=120, lr_height=9, resize="dct")
 
 
 @given(st.integers(1, MAX_SIDE), st.integers(1, MAX_SIDE), st.integers(1, 128), st.sampled_from([None, "fast 30"]))
@@ -51,9 +53,48 @@ def test_a_cropped_or_resized_image_is_noticed(size):
 
 
 def test_a_later_version_asks_for_an_update():
-    fields = json.loads(GOOD.to_json()) | {"version": 2}
+    fields = json.loads(GOOD.to_json()) | {"version": VERSION + 1}
     with pytest.raises(ImageError, match="update carcli"):
         parse(json.dumps(fields), GOOD.lr_size)
+
+
+def test_what_the_scale_says_is_written_as_it_always_was():
+    assert GOOD.to_json() == (
+        f'{{"checkpoint":"edsr-base-x4","digest":"{"a" * 64}","grey":false,"height":22,"padding":[3,2],"refinement":null,'
+        '"scale":4,"version":1,"width":301}'
+    )
+
+
+@given(
+    st.integers(1, MAX_SIDE), st.integers(1, MAX_SIDE), st.integers(1, 128), st.sampled_from(KERNELS), st.data(),
+)  # fmt: skip
+def test_another_size_than_the_scales_is_kept(width, height, scale, kernel, data):
+    lr_size = data.draw(st.integers(1, width)), data.draw(st.integers(1, height))
+    tag = Tag("tad-x2", "", scale, width, height, lr_width=lr_size[0], lr_height=lr_size[1], resize=kernel)
+    assert (tag.version, tag.lr_size, tag.padding) == (2, lr_size, (0, 0))
+    assert parse(tag.to_json(), lr_size) == tag
+    with pytest.raises(ImageError, match="cropped or resized"):
+        parse(tag.to_json(), (lr_size[0] + 1, lr_size[1]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lr_width", 0), ("lr_width", 302), ("lr_width", None), ("lr_width", "120"), ("lr_height", True), ("lr_height", 23),
+        ("resize", None), ("resize", "nearest"), ("resize", ""), ("resize", ["dct"]), ("width", 119),
+    ],
+)  # fmt: skip
+def test_a_size_that_lies_is_refused(field, value):
+    fields = json.loads(SIZED.to_json()) | {field: value}
+    with pytest.raises(ImageError, match="ignore its tag"):
+        parse(json.dumps(fields), SIZED.lr_size)
+
+
+def test_the_first_version_has_no_size_of_its_own():
+    fields = json.loads(SIZED.to_json()) | {"version": 1}
+    with pytest.raises(ImageError, match="cropped or resized"):
+        parse(json.dumps(fields), SIZED.lr_size)
+    assert parse(json.dumps(fields), natural_size(301, 22, 4)) == GOOD
 
 
 def test_unknown_fields_are_for_later_versions():

@@ -21,6 +21,9 @@ class Copy:
     def area(self, header: Header) -> float:
         return 1.0
 
+    def held(self, header: Header) -> float:
+        return 1.0
+
     def __call__(self, picture: Picture, turn: Turn) -> Output:
         self._work(picture, turn)
         return Output(picture, "copy")

@@ -8,5 +8,6 @@ from carcli.batch.options import Options
 from carcli.batch.tasks import Down, Up
 from carcli.rescale.refine import Refinement
 from carcli.rescale.resolve import Request
+from carcli.rescale.sizes import Target
 
-__all__ = ["Batch", "Down", "Estimate", "Job", "Observer", "Options", "Refinement", "Request", "Result", "Up", "run"]
+__all__ = ["Batch", "Down", "Estimate", "Job", "Observer", "Options", "Refinement", "Request", "Result", "Target", "Up", "run"]

@@ -128,8 +128,8 @@ class Pipeline:
             window.settle(result)
             return None
         assert job.target is not None
-        header = codec.peek(job.source)
-        weight = 0 if header is None else HELD * header.pixels * max(1.0, self._workers[0].area(header))
+        header, worker = codec.peek(job.source), self._workers[0]
+        weight = 0 if header is None else HELD * header.pixels * max(1.0, worker.area(header), worker.held(header))
         return _Pending(job, job.target, round(weight))
 
     def _told(self, result: Result) -> None:

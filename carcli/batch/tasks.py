@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import ClassVar
 
 from carcli.batch.observer import SILENT, Observer
-from carcli.batch.work import Output
-from carcli.errors import CarcliError, UsageError
+from carcli.batch.work import Output, Worker
+from carcli.errors import CarcliError, ImageError, UsageError
 from carcli.images import codec, metrics
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 from carcli.models.families import DEFAULT
+from carcli.rescale.loaded import Loaded
 from carcli.rescale.refine import Refined, Refinement, down_refined
-from carcli.rescale.rescaler import Rescaler, load
+from carcli.rescale.rescaler import Rescaler, load, load_networks
 from carcli.rescale.resolve import Request, Resolution, resolve
+from carcli.rescale.sizes import Target, plan, scale_for
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
-from carcli.weights.choose import choose
+from carcli.weights.choose import Scales, choose, scales_of
 
+RESIZED = 1.5  # times 12 bytes a pixel, in floats, between a resize and a network: with a channel beside it
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
 
@@ -35,7 +37,8 @@ class Down:
     verb: ClassVar[str] = "down"
 
     model: str | None = None  # a family, a checkpoint, or the path of a .safetensors file
-    scale: int | None = None  # where None, 4 or the checkpoint's own
+    scale: float | None = None  # where None, and no target, 4 or the checkpoint's own
+    target: Target | None = None  # the size of the LR images
     to_grey: bool = False  # keep the size, and hide the colours in one channel
     keep_grey: bool = False  # a grey picture's LR picture stays grey, and restores worse
     refinement: Refinement | None = None
@@ -47,17 +50,37 @@ class Down:
             raise UsageError("hiding colours in grey keeps the size: leave the scale out")
         if self.to_grey and self.keep_grey:
             raise UsageError("hiding colours in grey makes every LR image grey: leave out that grey is to stay so")
+        if self.target is not None and (self.to_grey or self.scale is not None):
+            raise UsageError(f"{self.target.given} says the size: leave the scale and grey out")
 
-    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Downscaler]:
+    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Worker]:
         """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
         name = self.model or (GREY if self.to_grey else DEFAULT)
-        rescaler = load(name, 1 if self.to_grey else self.scale, device, self.precision)
+        target = self.target if self.scale is None else Target(scale=self.scale)
+        if target is not None and target.scale not in (scales := scales_of(name)).reached:
+            return self._sized(name, scales, target, device)
+        whole = None if target is None else target.scale
+        rescaler = load(name, 1 if self.to_grey else whole, device, self.precision)
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
             raise UsageError(f"{rescaler.id} makes no grey images; leave --model out, or name tad")
         side_by_side = 1 if self.refinement else streams(rescaler.device)  # refining holds gradients
         return [Downscaler(rescaler, self.refinement, self.tile, observer, keep_grey=self.keep_grey)] * side_by_side
+
+    def _sized(self, name: str, scales: Scales, target: Target, device: str) -> Sequence[SizedDownscaler]:
+        if self.refinement is not None:
+            raise UsageError(f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}")
+        chosen = pick_device(device)
+        pick_precision(self.precision)
+        on_device = partial(load_networks, device=chosen, precision=self.precision)
+        if target.scale is not None:  # one pair for all: what is wrong with it is an error at once, not once an image
+            scale_for(name, scales, target.scale)
+        return [SizedDownscaler(self, name, scales, target, on_device)] * streams(chosen)
+
+
+def _keeping(grey: bool) -> str:
+    return " keeping grey" if grey else ""
 
 
 class Downscaler:
@@ -79,11 +102,13 @@ class Downscaler:
     def settings(self) -> str:
         pair = self._rescaler
         refinement = f" {self._refinement}" if self._refinement else ""
-        grey = " keeping grey" if self._keep_grey else ""
-        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}{grey}"
+        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}{_keeping(self._keep_grey)}"
 
     def area(self, header: Header) -> float:
         return 1 / self._rescaler.scale**2
+
+    def held(self, header: Header) -> float:
+        return 1.0
 
     def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
         """The LR picture with its tag."""
@@ -115,6 +140,48 @@ class Downscaler:
         )
 
 
+class SizedDownscaler:
+    """``Down`` to a size, on a device; it loads each pair once, when the first picture needs it."""
+
+    def __init__(
+        self,
+        task: Down,
+        model: str,
+        scales: Scales,
+        target: Target,
+        load: Callable[[str, int], Rescaler],
+    ) -> None:
+        self._task, self._model, self._scales, self._target = task, model, scales, target
+        self._pair = Loaded(load)
+
+    @property
+    def settings(self) -> str:
+        choices = [choose(self._model, scale) for scale in self._scales.trained]
+        pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices) or self._model
+        return f"{pairs} to {self._target} {self._task.precision}{_keeping(self._task.keep_grey)}"
+
+    def area(self, header: Header) -> float:
+        try:
+            width, height = self._target.lr_size(header.width, header.height)
+        except ImageError:  # it will be refused, and nothing written
+            return 0.0
+        return width * height / header.pixels
+
+    def held(self, header: Header) -> float:
+        try:
+            how = plan(self._model, self._scales, self._target, header.width, header.height)
+        except CarcliError:
+            return 0.0
+        return RESIZED * self.area(header) * how.scale**2 if how.size is not None else 1.0
+
+    def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
+        """The LR picture with its tag. Raises ``ImageError`` where it would have to be enlarged."""
+        how = plan(self._model, self._scales, self._target, *picture.size)
+        pair = self._pair(how.model, how.scale)
+        lr = pair.down_picture(picture, self._task.tile, turn, how.size, keep_grey=self._task.keep_grey)
+        return Output(lr, pair.id, (*how.notes, *lr.notes))
+
+
 @dataclass(frozen=True)
 class Up:
     """Restores pictures, each with the model that its tag names, or as requested."""
@@ -131,7 +198,7 @@ class Up:
         pick_precision(self.precision)
         if model is not None and not model.endswith(".safetensors"):
             choose(model, self.request.scale)  # an unknown model is an error at once, not once an image
-        on_device = partial(load, device=str(chosen), precision=self.precision)
+        on_device = partial(load_networks, device=chosen, precision=self.precision)
         return [Upscaler(self, on_device)] * streams(chosen)
 
 
@@ -139,10 +206,8 @@ class Upscaler:
     """``Up`` on a device; it loads each checkpoint once, when the first picture needs it."""
 
     def __init__(self, task: Up, load: Callable[[str, int], Rescaler]) -> None:
-        self._task, self._load = task, load
+        self._task, self._pair = task, Loaded(load)
         self._resolve = lru_cache(maxsize=256)(self._resolution)  # a named file is read to tell its scale
-        self._loaded: dict[tuple[str, int], Rescaler] = {}
-        self._lock = threading.Lock()
 
     @property
     def settings(self) -> str:
@@ -152,25 +217,25 @@ class Upscaler:
 
     def area(self, header: Header) -> float:
         try:
-            return float(self._resolve(header.tag, header.tag_error).scale ** 2)
+            resolution = self._resolve(header.tag, header.tag_error)
+            if resolution.basis == "tag" and header.tag is not None:
+                return header.tag.width * header.tag.height / header.pixels
+            return float(resolution.scale**2)
         except CarcliError:  # it will be refused, and nothing written
             return 0.0
+
+    def held(self, header: Header) -> float:
+        tag = header.tag
+        return RESIZED * tag.scale**2 if tag is not None and tag.resize is not None else 1.0
 
     def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
         """The restored picture. Raises ``ImageError`` where tag and request contradict each other."""
         resolution = self._resolve(picture.tag, picture.tag_error)
         if resolution.basis != "tag":
             picture = replace(picture, tag=None, tag_error=None)
-        rescaler = self._rescaler(resolution.model, resolution.scale)
+        rescaler = self._pair(resolution.model, resolution.scale)
         restored = rescaler.up_picture(picture, self._task.tile, turn)
         return Output(restored, rescaler.id, (*resolution.notes(rescaler.id), *restored.notes))
 
     def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
         return resolve(tag, self._task.request, tag_error)
-
-    def _rescaler(self, model: str, scale: int) -> Rescaler:
-        key = (model, scale)
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = self._load(model, scale)
-            return self._loaded[key]

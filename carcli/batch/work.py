@@ -33,6 +33,10 @@ class Worker(Protocol):
         """Pixels of the result for each one of an image with this header; 0 where it will be refused."""
         ...
 
+    def held(self, header: Header) -> float:
+        """Pixels that are held at once for each one of the image, 12 bytes each, where that is more than it and its result."""
+        ...
+
     def __call__(self, picture: Picture, turn: Turn) -> Output:
         """Raises ``ImageError``, ``WeightsError`` or ``UsageError`` for this picture, ``Abandoned`` once it is cancelled."""
         ...

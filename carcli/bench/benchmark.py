@@ -36,7 +36,7 @@ class Plan:
     """What is measured: every pair on every dataset, as it is and refined."""
 
     datasets: Sequence[Images]
-    pairs: Mapping[int, Sequence[Rescaler]]  # by scale
+    pairs: Mapping[float, Sequence[Rescaler]]  # by scale
     refinements: Sequence[Refinement | None] = (None,)
     widest_border: int = WIDEST_BORDER
     device: str = "auto"
@@ -49,7 +49,7 @@ class Plan:
         return sum(len(dataset.files) for dataset in self.datasets) * pairs * len(self.refinements)
 
 
-def pairs_of(models: Sequence[str], scale: int, device: str, precision: str, say: Callable[[str], object]) -> list[Rescaler]:
+def pairs_of(models: Sequence[str], scale: float, device: str, precision: str, say: Callable[[str], object]) -> list[Rescaler]:
     """The pairs that names mean at a scale; ``all`` are the classical families and every checkpoint that is here.
 
     One of several that has none at the scale is left out, and ``say`` is told so. Raises

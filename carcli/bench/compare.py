@@ -33,7 +33,7 @@ class Measured:
 
     dataset: str
     model: str
-    scale: int
+    scale: int | float
     image: str | None
     psnr_y: float  # dB
     ssim_y: float
@@ -106,7 +106,7 @@ class Setup:
     @property
     def border(self) -> int:
         """Pixels cut on each side before comparing."""
-        return min(self.rescaler.scale, self.widest_border)
+        return min(math.ceil(self.rescaler.factor), self.widest_border)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
     if setup.refinement is None:
-        down = rescaler.down_picture(hr, keep_grey=setup.keep_grey)
+        down = rescaler.down_picture(hr, size=rescaler.lr_size(*hr.size), keep_grey=setup.keep_grey)
     else:
         down, _ = down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)
     seconds_down = time.perf_counter() - began
@@ -155,21 +155,21 @@ def _webp_bytes(pixels: Pixels) -> int:
 
 def _bicubic_lr(setup: Setup, hr: Picture) -> Pixels:
     """What the LR image is held against: bicubic's, or the luma of that where the pair makes grey images."""
-    pixels = setup.bicubic.down_picture(hr).pixels
+    pixels = setup.bicubic.down_picture(hr, size=setup.bicubic.lr_size(*hr.size)).pixels
     if setup.rescaler.to_grey and pixels.shape[2] == 3:
         pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
     return in_colour(pixels)
 
 
 def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", hr_bytes: int = 0) -> tuple[Measured, Shown]:
-    """One image, cropped to a multiple of the scale where it is as large, through one pair, and without its alpha.
+    """One image through one pair, without its alpha; cropped to a multiple of a whole scale where it is as large.
 
     A grey one is grey in every file, as ``down`` and ``up`` have it, and compared as the RGB that shows it: that is how the
     published tables have the grey images of their datasets.
     ``hr_bytes`` is the size of its file; ``dataset`` and ``image`` are what the row is called.
     """
-    scale, border = setup.rescaler.scale, setup.border
-    width, height = (n // scale * scale or n for n in picture.size)
+    scale, border = setup.rescaler.factor, setup.border
+    width, height = (int(n // scale * scale) or n if scale == int(scale) else n for n in picture.size)
     hr = replace(picture, pixels=picture.pixels[:height, :width], alpha=None)
     trip = _travel(setup, hr)
     shown = Shown(hr=in_colour(hr.pixels), lr=in_colour(trip.lr.pixels), sr=in_colour(trip.sr.pixels))

@@ -90,7 +90,7 @@ class Offsets(Observer):
     where none of the pairs samples at offsets.
     """
 
-    def __init__(self, folder: Path, region: analysis.Region | None, pairs: Mapping[int, Sequence[Rescaler]]) -> None:
+    def __init__(self, folder: Path, region: analysis.Region | None, pairs: Mapping[float, Sequence[Rescaler]]) -> None:
         self._folder, self._region, self._drawn = folder, region, False
         self._output, self._names = _Output(), Names()
         self._pairs = {(pair.id, scale): pair for scale, group in pairs.items() for pair in group}

@@ -26,7 +26,7 @@ class Published(Record):
     """A method at a scale, as its ``source`` gives it."""
 
     name: str
-    scale: int
+    scale: float
     source: str
     figures: dict[str, Reached]  # by dataset
     parameters: float | None = None
@@ -42,12 +42,12 @@ def _published() -> tuple[Published, ...]:
     return _File.model_validate(toml.loads(text)).published
 
 
-def rows(dataset: str, scale: int) -> tuple[tuple[str, Reached], ...]:
+def rows(dataset: str, scale: float) -> tuple[tuple[str, Reached], ...]:
     """What is published for a pinned dataset at a scale, method by method; nothing for any other."""
     return tuple((row.name, row.figures[dataset]) for row in _published() if row.scale == scale and dataset in row.figures)
 
 
-def ahead(psnr_y: float, dataset: str, scale: int, name: str) -> float | None:
+def ahead(psnr_y: float, dataset: str, scale: float, name: str) -> float | None:
     """dB by which a figure of ours is ahead of a published one, where there is one."""
     theirs = dict(rows(dataset, scale)).get(name)
     return None if theirs is None or theirs.psnr_y is None else psnr_y - theirs.psnr_y

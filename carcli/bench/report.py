@@ -45,7 +45,7 @@ class Report:
 
     def __init__(self) -> None:
         self._figures: dict[str, list[Figure]] = {}  # by image
-        self._originals: dict[tuple[str, int], str] = {}  # by image and scale, which decides how much is cut
+        self._originals: dict[tuple[str, float], str] = {}  # by image and scale, which decides how much is cut
 
     def keep(self, measured: Measured, shown: Shown) -> None:
         """Take in one restored image."""

@@ -41,8 +41,8 @@ class BenchFlags:
         typer.Option(help="set5, set14, bsd100, urban100 (fetched where missing), or a folder of HR images; repeatable."),
     ]
     scale: Annotated[
-        list[int] | None,
-        typer.Option(min=1, max=128, help="2, 4, 8, …, 128 (classical: any); 1: colour from grey; repeatable. Default: 4."),
+        list[float] | None,
+        typer.Option(min=1, max=128, help="2, 2.5, 4, …, 128; 1: colour from grey; repeatable. Default: 4."),
     ] = None
     model: Annotated[
         str, typer.Option(help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.")

@@ -121,10 +121,12 @@ def _plan(flags: BenchFlags) -> Plan:
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     refinements = _refinements(flags)
     models = [name.strip() for name in flags.model.split(",") if name.strip()]
-    scales = dict.fromkeys(flags.scale or [4])
+    scales = dict.fromkeys(int(scale) if scale == int(scale) else scale for scale in flags.scale or [4])
     pairs = {scale: benchmark.pairs_of(models, scale, flags.device, flags.precision, say=say_error) for scale in scales}
     if not any(pairs.values()):
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
+    if flags.refine and any(pair.target is not None for group in pairs.values() for pair in group):
+        raise UsageError("--refine takes scales that the models have; leave it out, or the others")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def file(path: Path) -> dict[str, Any]:
         "iptc_bytes": len(picture.iptc or b""),
         "dpi_x": picture.dpi[0] if picture.dpi else None,
         "dpi_y": picture.dpi[1] if picture.dpi else None,
-        "tag": {**asdict(picture.tag), "padding": picture.tag.padding} if picture.tag is not None else None,
+        "tag": picture.tag.fields() if picture.tag is not None else None,
         "tag_error": picture.tag_error,
     }
 

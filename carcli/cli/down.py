@@ -16,11 +16,16 @@ from carcli.models.families import DEFAULT
 def down(
     flags: BatchFlags,
     scale: Annotated[
-        int | None,
-        typer.Option(
-            min=2, max=128, help="How many times smaller: 2, 4, 8, … 128 (classical: any). Default: 4, or the checkpoint's."
-        ),
+        float | None,
+        typer.Option(min=1, max=128, help="How many times smaller: 2, 2.5, 4, … 128. Default: 4, or the checkpoint's."),
     ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Exactly so many pixels: 640x480.", show_default=False)] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="So many pixels wide, in the photograph's shape.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="So many pixels high.")] = None,
+    fit: Annotated[
+        str | None, typer.Option(metavar="WxH", help="As large as fits into so many pixels: 640x480.", show_default=False)
+    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="At most so many pixels in all.")] = None,
     model: Annotated[
         str | None,
         typer.Option(help=f"A family, a checkpoint, or a .safetensors file. Default: {DEFAULT}.", show_default=False),
@@ -57,21 +62,28 @@ def down(
     seed: Annotated[int | None, typer.Option(help="hcd: of its random start. Default: 0.", show_default=False)] = None,
 ) -> None:
     """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
-    if to_grey and scale is not None:
-        raise UsageError("--to-grey keeps the size; leave --scale out")
+    sizes = {"size": size and _sides("--size", size), "width": width, "height": height,
+             "fit": fit and _sides("--fit", fit), "max_pixels": max_pixels}  # fmt: skip
+    named = [name for name, value in {"scale": scale, **sizes}.items() if value is not None]
+    options = [f"--{name.replace('_', '-')}" for name in named]
+    if len(options) > 1:
+        raise UsageError(f"{' and '.join(options)} contradict each other; name one")
+    if to_grey and options:
+        raise UsageError(f"--to-grey keeps the size; leave {options[0]} out")
     excludes("--to-grey", "--keep-grey", to_grey and keep_grey)
     own = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight}
     of_hcd = {"--refine-epsilon": refine_epsilon, "--refine-alpha": refine_alpha, "--seed": seed}
     needs("--refine", bool(refine), {**own, **of_hcd, "--refine-keep": refine_keep or None})
     needs("--refine-method hcd", refine_method == "hcd", of_hcd)
 
-    from carcli.cli.run_batch import Down, Refinement, carry_out
+    from carcli.cli.run_batch import Down, Refinement, Target, carry_out
 
     given = {name: value for name, value in {**own, **of_hcd}.items() if value is not None}
     settings: dict[str, Any] = {name.removeprefix("--refine-").strip("-").replace("-", "_"): given[name] for name in given}
     task = Down(
         model=model,
         scale=scale,
+        target=Target(**sizes) if named not in ([], ["scale"]) else None,  # type: ignore[arg-type]
         to_grey=to_grey,
         keep_grey=keep_grey,
         refinement=Refinement(refine, **settings) if refine else None,
@@ -79,3 +91,11 @@ def down(
         tile=flags.tile,
     )
     carry_out(flags, task, keep=refine_keep)
+
+
+def _sides(option: str, text: str) -> tuple[int, int]:
+    """WxH. Raises ``UsageError``."""
+    width, times, height = text.lower().partition("x")
+    if not (times and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"{option} {text!r}: give width and height in pixels, as in 640x480")
+    return int(width), int(height)

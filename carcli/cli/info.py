@@ -17,7 +17,11 @@ def _say_file(record: dict[str, Any]) -> None:
     say(f"{record['file']}: {record['width']}x{record['height']} {kind}")
     tag = record["tag"]
     if tag:
-        say(f"  made by carcli with {tag['checkpoint']} (SHA-256 {tag['digest'][:12] or 'none'}), scale {tag['scale']}")
+        scale = f"scale {tag['scale']}"
+        if tag.get("resize"):
+            across, down = tag["width"] / tag["lr_width"], tag["height"] / tag["lr_height"]
+            scale = f"{scale} after a resize ({tag['resize']}): {across:.2f} and {down:.2f} times smaller"
+        say(f"  made by carcli with {tag['checkpoint']} (SHA-256 {tag['digest'][:12] or 'none'}), {scale}")
         grey = " grey" if tag["grey"] else ""
         say(f"  original {tag['width']}x{tag['height']}{grey}; restore it with: carcli up {shlex.quote(record['file'])}")
     elif record["tag_error"]:

@@ -16,10 +16,11 @@ from carcli.cli.batches import BatchFlags
 from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say, say_error, say_left_out
 from carcli.cli.reports import JsonLines, Report, Terminal
 from carcli.errors import CarcliError
+from carcli.rescale.sizes import Target
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.threads import within_limits
 
-__all__ = ["Down", "Refinement", "Request", "Up", "carry_out"]
+__all__ = ["Down", "Refinement", "Request", "Target", "Up", "carry_out"]
 
 STANDARD_INPUT = Path("-")
 

@@ -11,13 +11,16 @@ from carcli.images import grey, profile
 from carcli.images.alpha import filled
 from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture, Pixels
-from carcli.images.tag import Tag
+from carcli.images.tag import Tag, natural_size
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.ops.resize import Kernel, resize
 from carcli.rescale import tiling
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_precision
 from carcli.weights.choose import Choice
+
+ALPHA: Kernel = "bicubic"  # what resizes alpha where the scale alone does not make the size
 
 
 class PictureRescaler:
@@ -35,8 +38,17 @@ class PictureRescaler:
         self._down, self._up = pair
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 
-    def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None, turn: Turn) -> Pixels:
-        return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile, turn=turn)
+    def _run(
+        self,
+        network: Network,
+        pixels: tiling.Image,
+        down: bool,
+        tile: int | None,
+        turn: Turn,
+        rounded: bool = True,
+    ) -> tiling.Image:
+        device, precision = self.device, self.precision
+        return tiling.run(network, pixels, down=down, device=device, precision=precision, tile=tile, turn=turn, rounded=rounded)
 
     @property
     def to_grey(self) -> bool:
@@ -56,26 +68,48 @@ class PictureRescaler:
         restored = self._run(self._up, lr, False, tile, turn)
         return grey.averaged(restored) if was_grey else restored
 
-    def down_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE, *, keep_grey: bool = False) -> Picture:
+    @property
+    def kernel(self) -> Kernel:
+        """What resizes where the scale alone does not make the size: the classical families by themselves."""
+        own: dict[str, Kernel] = {"bicubic": "bicubic", "lanczos": "lanczos"}
+        return own.get(self.family, "dct")
+
+    def down_picture(
+        self,
+        picture: Picture,
+        tile: int | None = None,
+        turn: Turn = ALONE,
+        size: tuple[int, int] | None = None,
+        *,
+        keep_grey: bool = False,
+    ) -> Picture:
         """A picture's LR picture with its tag; ``tile`` in LR pixels a side (the family's own by default).
 
-        A grey picture's LR picture is in colour where the pair puts something into colours, so that ``up`` restores
-        as much as of RGB, and grey then, as the tag tells it; with ``keep_grey`` it stays grey, and restores worse.
-        Colours beneath transparency are replaced by those beside them first: they never show.
+        ``size`` is width and height of the LR picture, where the scale alone does not make them; alpha is resized then
+        without a network. A grey picture's LR picture is in colour where the pair puts something into colours, so that
+        ``up`` restores as much as of RGB, and grey then, as the tag tells it; with ``keep_grey`` it stays grey, and
+        restores worse. Colours beneath transparency are replaced by those beside them first: they never show. Raises
+        ``ImageError`` where the picture would have to be enlarged beyond what is read.
         """
         width, height = picture.size
         alpha = picture.alpha
-        hr = filled(picture.pixels, alpha)
-        was_grey = hr.shape[2] == 1
+        pixels = filled(picture.pixels, alpha)
+        was_grey = pixels.shape[2] == 1
         in_colour = was_grey and not (keep_grey or self.keeps_grey)
-        pixels = self._run(self._down, grey.in_colour(hr) if in_colour else hr, True, tile, turn)
+        tag = Tag(self.id, self.digest, self.scale, width, height, grey=was_grey)
+        if size is not None and size != natural_size(width, height, self.scale):
+            tag = replace(tag, lr_width=size[0], lr_height=size[1], resize=self.kernel)
+            _refuse_if_too_large(_times(size, self.scale), "would be resized to", "name a smaller size, or a scale of the model")
+            pixels = resize(pixels, _times(size, self.scale), self.kernel, before_band=turn.check)
+        pixels = self._run(self._down, grey.in_colour(pixels) if in_colour else pixels, True, tile, turn)
         if in_colour:
             pixels = grey.collapsed(pixels)
-        if alpha is not None and self.scale > 1:
+        if alpha is not None and tag.resize is not None:
+            alpha = resize(alpha, tag.lr_size, ALPHA, rounded=True)
+        elif alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_down, alpha, True, tile, turn)
         channels = pixels.shape[2]
         icc, notes = profile.in_colour(picture.icc) if was_grey and channels == 3 else profile.fitting(picture.icc, channels)
-        tag = Tag(self.id, self.digest, self.scale, width, height, grey=was_grey)
         return replace(
             picture,
             pixels=pixels,
@@ -90,15 +124,22 @@ class PictureRescaler:
         """Width and height that an LR picture restores to."""
         width, height = picture.size
         tag = picture.tag
-        return (width * self.scale, height * self.scale) if tag is None else (tag.width, tag.height)
+        return _times((width, height), self.scale) if tag is None else (tag.width, tag.height)
 
-    def up_picture(self, picture: Picture, tile: int | None = None, turn: Turn = ALONE, *, was_grey: bool = False) -> Picture:
-        """The restored picture, cropped to the size that the tag gives where there is one.
+    def up_picture(
+        self,
+        picture: Picture,
+        tile: int | None = None,
+        turn: Turn = ALONE,
+        size: tuple[int, int] | None = None,
+        *,
+        was_grey: bool = False,
+    ) -> Picture:
+        """The restored picture, cropped or resized to the size that the tag gives where there is one.
 
-        It is grey where the tag says that of the original, or ``was_grey`` does.
-
-        Raises ``ImageError`` where the tag was made with other weights, grey is needed and the picture is not, or the
-        result would be larger than what is read.
+        ``size`` is width and height that a picture without a tag is resized to. The result is grey where the tag says
+        that of the original, or ``was_grey`` does. Raises ``ImageError`` where the tag was made with other weights,
+        grey is needed and the picture is not, or the result would be larger than what is read.
         """
         tag = picture.tag
         if tag is not None and (tag.checkpoint, tag.scale) != (self.id, self.scale):
@@ -114,19 +155,33 @@ class PictureRescaler:
             )
         if self.to_grey and picture.pixels.shape[2] != 1:
             raise ImageError(f"has three channels; {self.id} restores the colours of grey images")
-        width, height = self.restored_size(picture)
-        _refuse_if_too_large(picture, self.scale)
+        width, height = size or self.restored_size(picture)
+        kernel = self.kernel if size is not None else tag.resize if tag is not None else None
+        for large in (_times(picture.size, self.scale), (width, height)):
+            _refuse_if_too_large(large, "would become", "restore parts of it")
         lr = filled(picture.pixels, picture.alpha, seen=1)  # somebody may have blackened what down had filled
-        pixels = self.restore(lr, tile, turn, was_grey or (tag is not None and tag.grey))[:height, :width]
+        was_grey = was_grey or (tag is not None and tag.grey)
+        if kernel is None:
+            pixels = self.restore(lr, tile, turn, was_grey)[:height, :width]
+        else:
+            restored = self._run(self._up, lr, False, tile, turn, rounded=False)
+            pixels = resize(restored, (width, height), kernel, rounded=True, before_band=turn.check)
+            pixels = grey.averaged(pixels) if was_grey else pixels
         alpha = picture.alpha
-        if alpha is not None and self.scale > 1:
+        if alpha is not None and kernel is not None:
+            alpha = resize(alpha, (width, height), ALPHA, rounded=True)
+        elif alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
         icc, notes = profile.in_grey(picture.icc) if pixels.shape[2] == 1 else profile.fitting(picture.icc, 3)
         return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
 
 
-def _refuse_if_too_large(lr: Picture, scale: int) -> None:
-    """Raise ``ImageError`` where what is made of an LR picture is larger than what would be read."""
-    width, height = (n * scale for n in lr.size)
+def _times(size: tuple[int, int], scale: int) -> tuple[int, int]:
+    return size[0] * scale, size[1] * scale
+
+
+def _refuse_if_too_large(size: tuple[int, int], what: str, how: str) -> None:
+    """Raise ``ImageError`` where what is made is larger than what would be read."""
+    width, height = size
     if width * height > MAX_PIXELS:
-        raise ImageError(f"would become {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels; restore parts of it")
+        raise ImageError(f"{what} {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels; {how}")

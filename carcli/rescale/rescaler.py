@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, TypedDict, overload
@@ -16,15 +18,16 @@ from carcli.errors import ImageError, UsageError
 from carcli.images import codec, exchange
 from carcli.images.exchange import Progress
 from carcli.images.picture import Picture
-from carcli.images.tag import MAX_SCALE
+from carcli.images.tag import MAX_SCALE, natural_size
 from carcli.models.families import DEFAULT
 from carcli.rescale import tiling
 from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.progress import Watched
 from carcli.rescale.refine import Refinement, down_refined
+from carcli.rescale.sizes import Target, scale_for
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
-from carcli.weights.choose import choose
+from carcli.weights.choose import choose, scales_of
 from carcli.weights.choose import load as load_pair
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ Cancelled = Callable[[], bool]  # a ``Cancel``, or anything else that says wheth
 class DownOptions(TypedDict, total=False):
     """Keywords of ``Rescaler.down``."""
 
+    size: tuple[int, int] | None
     tile: int | None
     refinement: Refinement | int | None
     keep_grey: bool | None
@@ -71,17 +75,43 @@ class Rescaler(PictureRescaler):
     >>> import carcli
     >>> carcli.load("bicubic", scale=4, device="cpu")
     Rescaler('bicubic', scale=4, device='cpu', precision='fp32')
+
+    ``scale`` is that of its networks. Where it was loaded for another one, ``target`` says so: ``down`` resizes to what
+    the networks take, and ``up`` from what they give.
     """
 
-    def __repr__(self) -> str:
-        return f"Rescaler({self.id!r}, scale={self.scale}, device={str(self.device)!r}, precision={self.precision!r})"
+    target: Target | None = None
 
-    def _turn(self, picture: Picture, *, down: bool, tile: int | None, cancel: Cancelled | None, tell: Progress) -> Turn:
-        """The turn of one picture through one half and, where it has alpha, through that of the alpha plane."""
+    @property
+    def factor(self) -> int | float:
+        """How many times smaller ``down`` makes an image."""
+        return self.target.scale if self.target is not None and self.target.scale is not None else self.scale
+
+    def __repr__(self) -> str:
+        return f"Rescaler({self.id!r}, scale={self.factor:g}, device={str(self.device)!r}, precision={self.precision!r})"
+
+    def lr_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the LR image that ``down`` makes of an original."""
+        return natural_size(width, height, self.scale) if self.target is None else self.target.lr_size(width, height)
+
+    def _turn(
+        self,
+        picture: Picture,
+        *,
+        down: bool,
+        tile: int | None,
+        cancel: Cancelled | None,
+        tell: Progress,
+        size: tuple[int, int] | None = None,
+    ) -> Turn:
+        """The turn of one picture through one half and, where that scales it, through that of the alpha plane."""
+        width, height = picture.size
+        resized = size is not None or (not down and picture.tag is not None and picture.tag.resize is not None)
         halves = [self._down if down else self._up]
-        if picture.alpha is not None and self.scale > 1:
+        if picture.alpha is not None and self.scale > 1 and not resized:
             halves.append(self._alpha_down if down else self._alpha_up)
-        height, width = picture.pixels.shape[:2]
+        if down and size is not None:
+            width, height = (n * self.scale for n in size)
         tiles = sum(tiling.begun(half, (height, width), down=down, device=self.device, tile=tile) for half in halves)
         return Watched(cancel or ALONE.cancelled, tell=tell, tiles=tiles)
 
@@ -97,6 +127,7 @@ class Rescaler(PictureRescaler):
         self,
         image: AnyImage | Iterable[AnyImage],
         *,
+        size: tuple[int, int] | None = None,
         tile: int | None = None,
         refinement: Refinement | int | None = None,
         keep_grey: bool | None = None,
@@ -108,6 +139,8 @@ class Rescaler(PictureRescaler):
         Parameters
         ----------
         image : one image of any kind, or an iterable of images, of which a list is returned.
+        size : width and height of the LR image, no larger than the original; where None, as the scale makes them.
+            These networks make it, however far from their own scale: ``carcli.down`` takes those that are best for it.
         tile : LR pixels a side of what is computed at once, 16 or more; where None, the model's own.
         refinement : iterations (30, say), or a ``Refinement``: time spent so that ``up`` restores better.
         keep_grey : whether a grey image's LR image stays grey. Most pairs hide in colours what they restore from, so
@@ -130,11 +163,16 @@ class Rescaler(PictureRescaler):
         """
         tile = _whole("tile", tile, tiling.SMALLEST)
         refinement = _refinement(refinement)
+        target = self.target if size is None else Target(size=size)
+        if refinement is not None and target is not None:
+            raise UsageError(f"refinement takes the scale of the networks, {self.scale}, and no other size")
 
         def work(picture: Picture, tell: Progress, keep_grey: bool = bool(keep_grey)) -> Picture:
             if refinement is None:
-                turn = self._turn(picture, down=True, tile=tile, cancel=cancel, tell=tell)
-                return self.down_picture(picture, tile, turn, keep_grey=keep_grey)
+                exact = None if target is None else target.lr_size(*picture.size)
+                exact = None if exact == natural_size(*picture.size, self.scale) else exact
+                turn = self._turn(picture, down=True, tile=tile, cancel=cancel, tell=tell, size=exact)
+                return self.down_picture(picture, tile, turn, exact, keep_grey=keep_grey)
 
             def observe(done: float, gain: float) -> None:
                 tell(done)  # of the refinement, beside which the rest takes no time
@@ -171,7 +209,7 @@ class Rescaler(PictureRescaler):
         Parameters
         ----------
         image : one image of any kind, or an iterable of images, of which a list is returned.
-        size : width and height to crop to, for what carries no tag.
+        size : width and height to crop to, for what carries no tag; to resize to, where ``scale`` is not the networks' own.
         tile, progress, cancel : as for ``down``.
         ignore_tag : whether an image with a tag is taken for an ordinary one.
         grey : whether the original was grey, for what carries no tag: the result is.
@@ -188,20 +226,37 @@ class Rescaler(PictureRescaler):
         (10, 7, 3)
         """
         tile = _whole("tile", tile, tiling.SMALLEST)
-        crop = None if size is None else _size(size)
+        asked = None if size is None else _size(size)
 
         def work(picture: Picture, tell: Progress) -> Picture:
             if ignore_tag:
                 picture = replace(picture, tag=None, tag_error=None)
             if picture.tag_error is not None:
                 raise ImageError(picture.tag_error)
+            exact = None
+            if self.target is not None and picture.tag is None:
+                exact = asked or self.restored_size(picture)
+                if asked is not None and self.lr_size(*asked) != picture.size:
+                    raise UsageError(
+                        "size {}x{} (width x height) has an LR image of {}x{}, not {}x{}".format(
+                            *asked, *self.lr_size(*asked), *picture.size
+                        )
+                    )
+            crop = None if exact is not None else asked
             if crop is not None:
                 _check_inside(crop, self.restored_size(picture))
-            turn = self._turn(picture, down=False, tile=tile, cancel=cancel, tell=tell)
-            restored = self.up_picture(picture, tile, turn, was_grey=grey)
+            turn = self._turn(picture, down=False, tile=tile, cancel=cancel, tell=tell, size=exact)
+            restored = self.up_picture(picture, tile, turn, exact, was_grey=grey)
             return restored if crop is None else restored.cropped(*crop)
 
         return exchange.convert(image, work, progress)
+
+    def restored_size(self, picture: Picture) -> tuple[int, int]:
+        """Width and height that an LR picture restores to."""
+        if picture.tag is not None or self.target is None:
+            return super().restored_size(picture)
+        width, height = (max(1, math.floor(n * Fraction(str(self.factor)))) for n in picture.size)
+        return width, height
 
     def down_bytes(self, data: bytes, **options: Unpack[DownOptions]) -> bytes:
         """An image file's bytes → its LR image as a PNG's bytes, tag and all; keywords as for ``down``."""
@@ -252,7 +307,7 @@ def _check_inside(size: tuple[int, int], restored: tuple[int, int]) -> None:
 
 def load(
     model: str | os.PathLike[str] = DEFAULT,
-    scale: int | None = None,
+    scale: float | None = None,
     device: str | torch.device = "auto",
     precision: str = "fp32",
 ) -> Rescaler:
@@ -261,21 +316,58 @@ def load(
     Parameters
     ----------
     model : e.g. ``edsr``, ``best``, ``bicubic``, ``edsr-base-x4`` or the path of a trained checkpoint.
-    scale : the factor, 1 to 128; where None, the checkpoint's own, or 4 for a family.
+    scale : the factor, any number from 1 to 128; where None, the checkpoint's own, or 4 for a family. Where no networks of
+        the model make it, those of a scale nearby do most of it, and a resize the rest.
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : ``fp32``, ``bf16`` or ``fp16``.
 
     Raises
     ------
     WeightsError
-        where there is no such checkpoint, it is damaged, or has no such scale.
+        where there is no such checkpoint, or it is damaged.
     UsageError
         where this machine has no such device, or an argument makes no sense.
+
+    >>> import carcli, numpy as np
+    >>> pair = carcli.load("tad", scale=2.5, device="cpu")
+    >>> small = pair.down(np.zeros((25, 40, 3), np.uint8))
+    >>> small.shape, pair.up(small, size=(40, 25)).shape
+    ((10, 16, 3), (25, 40, 3))
     """
-    if not isinstance(model, str | os.PathLike):
-        raise UsageError(f"model is a family, a checkpoint id or the path of a .safetensors file, not {model!r}")
-    scale = _whole("scale", scale, 1, MAX_SCALE)
+    name = _name(model)
+    factor = _number(scale)
+    if factor is None or factor == 1 or factor in (scales := scales_of(name)).reached:
+        return load_networks(name, None if factor is None else int(factor), device, precision)
+    rescaler = load_networks(name, scale_for(name, scales, factor), device, precision)
+    rescaler.target = Target(scale=factor)
+    return rescaler
+
+
+def load_networks(
+    model: str | os.PathLike[str],
+    scale: int | None,
+    device: str | torch.device = "auto",
+    precision: str = "fp32",
+) -> Rescaler:
+    """The pair for a scale that the model has, None being its own. Raises as ``load`` does, and where it has no such scale."""
     chosen = pick_device(device)
     pick_precision(precision)  # before anything is loaded
-    choice = choose(os.fspath(model), scale)
+    choice = choose(_name(model), scale)
     return Rescaler(choice, load_pair(choice), chosen, precision)
+
+
+def _name(model: object) -> str:
+    if not isinstance(model, str | os.PathLike):
+        raise UsageError(f"model is a family, a checkpoint id or the path of a .safetensors file, not {model!r}")
+    return os.fspath(model)
+
+
+def _number(scale: object) -> float | None:
+    """An argument that is a number from 1 to the largest scale, or None."""
+    if scale is None:
+        return None
+    if isinstance(scale, bool | np.bool_) or not isinstance(scale, int | float | np.integer | np.floating):
+        raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
+    if not 1 <= scale <= MAX_SCALE:
+        raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
+    return int(scale) if scale == int(scale) else float(scale)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from carcli.errors import ImageError
 from carcli.images import exchange
 from carcli.images.exchange import Progress
 from carcli.images.picture import Picture
-from carcli.rescale.rescaler import Rescaler, UpOptions, load
+from carcli.rescale.loaded import Loaded
+from carcli.rescale.rescaler import Rescaler, UpOptions, load_networks
 from carcli.weights.choose import family_of
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def load_for(image: AnyImage, device: str | torch.device = "auto", precision: st
     """
     with exchange.named(image):
         model, scale = _named_by(exchange.to_picture(image))
-    return load(model, scale, device, precision)
+    return load_networks(model, scale, device, precision)
 
 
 @overload
@@ -74,12 +76,9 @@ def up(
     >>> carcli.up(small).size
     (221, 161)
     """
-    pairs: dict[tuple[str, int], Rescaler] = {}
+    pairs = Loaded(partial(load_networks, device=device, precision=precision))
 
     def work(picture: Picture, tell: Progress) -> Picture:
-        key = _named_by(picture)
-        if key not in pairs:
-            pairs[key] = load(*key, device, precision)
-        return pairs[key].up(picture, progress=tell, **options)
+        return pairs(*_named_by(picture)).up(picture, progress=tell, **options)
 
     return exchange.convert(image, work, progress)

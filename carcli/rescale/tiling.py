@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carcli.images.picture import Pixels
 from carcli.models.base import Network
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
 
 T = TypeVar("T")
-Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade
+Image = NDArray[Any]  # uint8 levels, or float32 in [0, 1] between the networks of a cascade, and where one is resized
 
 
 SMALLEST = 16  # LR pixels a side: below that, less memory is no help
@@ -147,7 +146,7 @@ class _Way:
 
 
 def _step(network: Network, image: Image, way: _Way, *, tile: int, last: bool, batch: int) -> Image:
-    """One network over an image of 8-bit levels or of floats in [0, 1]; the last one's result is rounded to 8 bits."""
+    """One network over an image of 8-bit levels or of floats in [0, 1]; where it is ``last``, the result is rounded to 8 bits."""
     down, device = way.down, way.device
     height, width, channels = image.shape
     scale = network.scale
@@ -180,17 +179,19 @@ def _step(network: Network, image: Image, way: _Way, *, tile: int, last: bool, b
 
 def run(
     network: Network,
-    image: Pixels,
+    image: Image,
     *,
     down: bool,
     device: torch.device,
     precision: str = "fp32",
     tile: int | None = None,
     turn: Turn = ALONE,
-) -> Pixels:
+    rounded: bool = True,
+) -> Image:
     """Run one half of a pair over an image.
 
-    Parameters: ``image`` (H, W, C) uint8; ``tile``, LR pixels a side, the network's own by
+    Parameters: ``image`` (H, W, C) uint8, or float32 in [0, 1]; ``rounded``, whether the result is uint8, or float32 that is
+    not clamped; ``tile``, LR pixels a side, the network's own by
     default. Grey images (C = 1) are shown to colour networks as RGB and averaged afterwards. The
     networks of a cascade work one after another, each over the whole image in its own tiles, on
     floats that are rounded in the end only. Where tiles do not fit into memory together, they are
@@ -208,7 +209,7 @@ def run(
         side, batch = tile or step.tile, AT_ONCE.get(device.type, 1)
         while True:
             try:
-                result = _step(step, result, way, tile=side, last=number == len(steps), batch=batch)
+                result = _step(step, result, way, tile=side, last=rounded and number == len(steps), batch=batch)
                 break
             except (torch.OutOfMemoryError, MemoryError):
                 if step.halo is None or (side, batch) == (min(side, SMALLEST), 1):

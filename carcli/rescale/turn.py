@@ -36,10 +36,14 @@ class Turn:
     cancelled: Callable[[], bool] = lambda: False
     threads: Callable[[], int] | None = None
 
-    def begin(self) -> None:
-        """Before a tile or an iteration. Raises ``Abandoned`` once cancelled."""
+    def check(self) -> None:
+        """Raises ``Abandoned`` once cancelled."""
         if self.cancelled():
             raise Abandoned
+
+    def begin(self) -> None:
+        """Before a tile or an iteration. Raises ``Abandoned`` once cancelled."""
+        self.check()
         if self.threads is not None and (share := max(1, self.threads())) != torch.get_num_threads():
             torch.set_num_threads(share)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,6 +88,37 @@ def choose(model: str, scale: int | None) -> Choice:
         scales = ", ".join(str(s) for s in sorted({entry.scale for entry in candidates if entry.scale > 1}))
         raise WeightsError(f"model {model!r} has no checkpoint at scale {scale}; it has {scales} and their products")
     return choice
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Scales above 1, from the smallest on."""
+
+    trained: tuple[int, ...]  # of single checkpoints; of a chain that a user names, its own; none for the classical families
+    reached: tuple[int, ...]  # that ``choose`` finds, by chains too
+
+
+def scales_of(model: str) -> Scales:
+    """The scales that a model has. Raises as ``choose`` does."""
+    if model in CLASSICAL:
+        return Scales((), tuple(range(2, MAX_SCALE + 1)))
+    entries = [*_best(2), *_best(DEFAULT_SCALE)] if model == BEST else manifest.entries()
+    family = {entry.scale for entry in entries if model in (BEST, entry.family)}
+    if family:
+        return Scales(tuple(sorted(family - {1})), _products(family))
+    own = choose(model, None)
+    trained = (own.scale,) if own.scale > 1 else ()
+    return Scales(trained, trained if own.steps else _products(trained))
+
+
+def _products(factors: Iterable[int]) -> tuple[int, ...]:
+    """All that can be multiplied from factors, each as often as it takes, up to the largest scale."""
+    found = {1}
+    for factor in set(factors) - {1}:
+        for product in sorted(found):
+            while (product := product * factor) <= MAX_SCALE:
+                found.add(product)
+    return tuple(sorted(found - {1}))
 
 
 def family_of(checkpoint_id: str) -> str | None:

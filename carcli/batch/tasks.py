@@ -16,6 +16,7 @@ from carcli.images import codec, metrics
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
+from carcli.images.written import Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.refine import Refined, Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler, load
@@ -23,8 +24,9 @@ from carcli.rescale.resolve import Request, Resolution, resolve
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
-from carcli.weights.choose import choose
+from carcli.weights.choose import DEFAULT_SCALE, choose, choose_carried
 
+LOSSLESS = Encoding()  # PNGs
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
 
@@ -33,6 +35,7 @@ class Down:
     """Makes small pictures with one pair."""
 
     verb: ClassVar[str] = "down"
+    makes_lr: ClassVar[bool] = True
 
     model: str | None = None  # a family, a checkpoint, or the path of a .safetensors file
     scale: int | None = None  # where None, 4 or the checkpoint's own
@@ -40,21 +43,49 @@ class Down:
     refinement: Refinement | None = None
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
+    lossy: bool = False  # write LR images with loss even where the pair needs every level
 
     def __post_init__(self) -> None:
         if self.to_grey and self.scale is not None:
             raise UsageError("hiding colours in grey keeps the size: leave the scale out")
 
-    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Downscaler]:
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Downscaler]:
         """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
-        name = self.model or (GREY if self.to_grey else DEFAULT)
-        rescaler = load(name, 1 if self.to_grey else self.scale, device, self.precision)
+        self._refuse(encoding)
+        rescaler = load(self._model(encoding), 1 if self.to_grey else self.scale, device, self.precision)
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
             raise UsageError(f"{rescaler.id} makes no grey images; leave --model out, or name tad")
+        cost = rescaler.loss(encoding)
+        if cost is not None and not self.lossy:
+            raise UsageError(f"{cost}; write png or webp without --quality, or pass --lossy")
         side_by_side = 1 if self.refinement else streams(rescaler.device)  # refining holds gradients
         return [Downscaler(rescaler, self.refinement, self.tile, observer)] * side_by_side
+
+    def _refuse(self, encoding: Encoding) -> None:
+        if self.refinement and encoding.lossy:
+            raise UsageError(
+                f"refinement settles single levels, which {encoding.name} changes; write png or webp without --quality, "
+                "or leave --refine out"
+            )
+        if self.lossy and not encoding.lossy:
+            raise UsageError(f"--lossy does nothing with lossless {encoding.name}; add --format jpeg, or leave it out")
+
+    def _model(self, encoding: Encoding) -> str:
+        """What is named, else what is meant for such files."""
+        if self.model is not None or not encoding.lossy or self.to_grey:
+            return self.model or (GREY if self.to_grey else DEFAULT)
+        carried = choose_carried(encoding.format.name, self.scale)
+        if carried is not None:
+            return carried.description.id
+        if self.lossy:
+            return DEFAULT
+        scale = self.scale or DEFAULT_SCALE
+        raise UsageError(
+            f"no checkpoint here was trained for lossy files at scale {scale}, and others do not survive {encoding.name}; "
+            "write png or webp without --quality, or name a --model and pass --lossy"
+        )
 
 
 class Downscaler:
@@ -109,12 +140,13 @@ class Up:
     """Restores pictures, each with the model that its tag names, or as requested."""
 
     verb: ClassVar[str] = "up"
+    makes_lr: ClassVar[bool] = False
 
     request: Request = field(default_factory=Request)
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
 
-    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Upscaler]:
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Upscaler]:
         """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
         chosen, model = pick_device(device), self.request.model
         pick_precision(self.precision)

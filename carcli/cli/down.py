@@ -1,4 +1,4 @@
-"""``carcli down``: photographs to small PNGs."""
+"""``carcli down``: photographs to small images."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def down(
     to_grey: Annotated[
         bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
     ] = False,
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="Write jpeg, avif or lossy webp even with a model that does not survive it.")
+    ] = False,
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
     ] = 0,
@@ -49,7 +52,7 @@ def down(
     ] = False,
     seed: Annotated[int | None, typer.Option(help="hcd: of its random start. Default: 0.", show_default=False)] = None,
 ) -> None:
-    """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
+    """Downscale photographs to 8-bit PNGs, or other files, from which `carcli up` restores them."""
     if to_grey and scale is not None:
         raise UsageError("--to-grey keeps the size; leave --scale out")
     own = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight}
@@ -68,5 +71,6 @@ def down(
         refinement=Refinement(refine, **settings) if refine else None,
         precision=flags.precision,
         tile=flags.tile,
+        lossy=lossy,
     )
     carry_out(flags, task, keep=refine_keep)

@@ -1,18 +1,14 @@
-"""File formats: what is taken for an image, what is written, and what is too large."""
+"""File formats: what is taken for an image, and what is too large."""
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
-
-from carcli.errors import UsageError
 
 MAX_PIXELS = 512_000_000  # more is taken for an attack, or for not a photograph
 PLAIN = {  # suffixes of what Pillow reads by itself, by its name for the format
@@ -54,15 +50,6 @@ OTHER = frozenset({".psd", ".psb", ".xcf", ".exr", ".hdr", ".svg", ".ai", ".eps"
 SUFFIXES = frozenset({
     *chain.from_iterable(PLAIN.values()), *chain.from_iterable(extra.suffixes for extra in EXTRAS if extra.here)
 })  # fmt: skip
-WRITTEN = {".png": "PNG"}  # suffix → Pillow's name, of formats that keep every level and the tag
-
-
-def written(path: str | os.PathLike[str]) -> Path:
-    """A path that a picture can be written to. Raises ``UsageError`` for any other format."""
-    path = Path(path)
-    if path.suffix.lower() not in WRITTEN:
-        raise UsageError(f"{path}: carcli writes PNG, because it is lossless; name a .png file")
-    return path
 
 
 @lru_cache(maxsize=1)

@@ -13,12 +13,16 @@ from carcli.images.alpha import filled
 from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag
+from carcli.images.written import JPEG, Encoding
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.models.lanczos import LanczosDown
 from carcli.rescale import tiling
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_precision
-from carcli.weights.choose import Choice
+from carcli.weights.choose import Choice, loss
+
+USUAL_LOSS = Encoding(JPEG, 90)  # what an LR image is most likely saved as by somebody who does not think of it
 
 
 class PictureRescaler:
@@ -29,6 +33,7 @@ class PictureRescaler:
         self.family = choice.description.family
         self.scale = choice.description.scale
         self.digest = choice.digest
+        self.choice = choice
         self.device, self.precision = device, pick_precision(precision)
         for net in pair:
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -43,6 +48,11 @@ class PictureRescaler:
     def to_grey(self) -> bool:
         """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
         return self._down.channels_out == 1
+
+    def loss(self, encoding: Encoding) -> str | None:
+        """What an LR file in that format would cost, in words; None where the pair hides nothing, or was trained through one."""
+        carried = self.choice.description.carrier is not None or isinstance(self._down, BicubicDown | LanczosDown)
+        return None if carried or encoding.quality is None else loss(self.choice, encoding.format.name, encoding.quality)
 
     def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE) -> Pixels:
         """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey."""
@@ -68,6 +78,7 @@ class PictureRescaler:
             tag=tag,
             tag_error=None,
             notes=notes,
+            exact=self.loss(USUAL_LOSS),
         )
 
     def restored_size(self, picture: Picture) -> tuple[int, int]:
@@ -106,7 +117,7 @@ class PictureRescaler:
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
         icc, notes = profile.fitting(picture.icc, pixels.shape[2])
-        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
+        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes, exact=None)
 
 
 def _refuse_if_too_large(lr: Picture, scale: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image
 
-from carcli.images import codec, png, policy, written, xmp
+from carcli.images import codec, formats, png, policy, written, xmp
 from carcli.images import tag as tags
 from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
@@ -126,16 +127,16 @@ def from_pillow(image: Image.Image) -> Picture:
     def reopen() -> Image.Image | None:
         """The file of an image that is not decoded yet."""
         name, file = getattr(image, "filename", ""), getattr(image, "fp", None)
-        formats = None if image.format is None else [image.format]
+        kinds = None if image.format is None else [image.format]
         if name and Path(os.fsdecode(name)).is_file():
-            return Image.open(name, formats=formats)
+            return Image.open(name, formats=kinds)
         if file is None or not file.seekable():
             return None
         position = file.tell()
         file.seek(0)
         data = file.read()
         file.seek(position)
-        return Image.open(io.BytesIO(data), formats=formats)
+        return Image.open(io.BytesIO(data), formats=kinds)
 
     with policy.one_line():
-        return policy.apply(image, reopen)
+        return replace(policy.apply(image, reopen), lossy=formats.lossy(image))

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,7 +72,8 @@ def decode(source: Source) -> Picture:
             if how is None:
                 raise
             raise ImageError(f"is an image of a kind that is not read here; {how}") from error
-        return policy.apply(image, lambda: opened()[0], chunks)
+        picture = policy.apply(image, lambda: opened()[0], chunks)
+        return replace(picture, lossy=formats.lossy(image, files.enter_context(_opened(source))))
 
 
 def read(path: Path) -> Picture:

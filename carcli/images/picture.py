@@ -23,7 +23,8 @@ class Picture:
     ``icc``, ``exif``, ``xmp`` (UTF-8) and ``iptc``: raw bytes that are carried along. ``tag``: what ``down`` noted.
     ``tag_error``: why a tag that is there cannot be used. ``notes``: what a user should know. ``dpi``: horizontal
     and vertical. ``colour``: PNG chunks, kind and content, that say what levels mean (cICP, cHRM, gAMA, sRGB).
-    ``exact``: why every level is needed, so that a lossy file would lose what ``down`` has hidden; None where none is.
+    ``lossy``: whether it was read from a file that keeps no exact levels. ``exact``: why every level is needed, so that a
+    lossy file would lose what ``down`` has hidden; None where none is.
     """
 
     pixels: Pixels
@@ -38,6 +39,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
     colour: tuple[tuple[bytes, bytes], ...] = ()
     exact: str | None = None
+    lossy: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ quality. A restored photograph keeps its full colour from quality 95 on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -175,6 +175,11 @@ def encoding(name: str = "png", quality: int | None = None, *, lr: bool = True, 
     elif not chosen.lossless and chosen.quality is not None:
         quality = chosen.quality[0 if lr else 1]
     return Encoding(chosen, quality, lr, level)
+
+
+def encodings(name: str, qualities: Sequence[int]) -> list[Encoding]:
+    """How an LR image is written at each of some qualities, as ``encoding`` has it; at its usual one where there are none."""
+    return [encoding(name, quality) for quality in dict.fromkeys(qualities)] or [encoding(name)]
 
 
 def named(path: Path, name: str | None = None) -> str:

@@ -22,6 +22,7 @@ from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_precision
 from carcli.weights.choose import Choice, loss
 
+LOST = "was saved with loss: what {} hid in its single levels is gone, and it is restored as an ordinary image would be"
 USUAL_LOSS = Encoding(JPEG, 90)  # what an LR image is most likely saved as by somebody who does not think of it
 
 
@@ -79,6 +80,7 @@ class PictureRescaler:
             tag_error=None,
             notes=notes,
             exact=self.loss(USUAL_LOSS),
+            lossy=False,
         )
 
     def restored_size(self, picture: Picture) -> tuple[int, int]:
@@ -117,7 +119,10 @@ class PictureRescaler:
         if alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
         icc, notes = profile.fitting(picture.icc, pixels.shape[2])
-        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes, exact=None)
+        if tag is not None and picture.lossy and self.loss(USUAL_LOSS) is not None:
+            notes = (LOST.format(self.id), *notes)
+        restored = replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
+        return replace(restored, exact=None, lossy=False)
 
 
 def _refuse_if_too_large(lr: Picture, scale: int) -> None:

@@ -75,6 +75,8 @@ class CarcliImage(Image.Image):
         """
         kind = _format_name(fp, format)
         carried = {name: self.info[name] for name, kinds in TAKEN.items() if kind in kinds and self.info.get(name)}
+        if kind == "AVIF" and isinstance(carried.get("exif"), bytes):
+            carried["exif"] = codec.WholeExif(carried["exif"])
         params = carried | params
         text = self._tag_text(kind) if tags.KEY in self.info else None
         if kind == "PNG":
@@ -83,20 +85,23 @@ class CarcliImage(Image.Image):
                 chunks.chunks = [*params["pnginfo"].chunks, *chunks.chunks]
             params["pnginfo"] = chunks
         elif text is not None:
-            params["xmp"] = self._with_tag(params.get("xmp"), text)
+            params["xmp"] = self._with_tag(kind, params.get("xmp"), text)
             if EXACT in self.info and not (kind == "WEBP" and params.get("lossless")):
                 warnings.warn(f"saved with loss: {self.info[EXACT]}", stacklevel=2)
         super().save(fp, format, **params)
 
-    def _with_tag(self, packet: object, text: str) -> bytes:
+    def _with_tag(self, kind: str, packet: object, text: str) -> bytes:
         """XMP with the tag; where what is there has no place for it, the tag alone, and a warning."""
         ours = {xmp.TAG: text} | ({xmp.CHANNELS: "1"} if self.mode in ("L", "LA") else {})
         data = packet.encode() if isinstance(packet, str) else packet
         try:
-            return xmp.with_properties(data if isinstance(data, bytes) else None, ours)
+            whole = xmp.with_properties(data if isinstance(data, bytes) else None, ours)
+            if len(whole) <= (written.BY_PILLOW[kind].largest_xmp or len(whole)):
+                return whole
         except xmp.DamagedXmp:
-            warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
-            return xmp.with_properties(None, ours)
+            pass
+        warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
+        return xmp.with_properties(None, ours)
 
     def _tag_text(self, kind: str) -> str | None:
         """The tag to be written; None, and a warning, where it cannot be or no longer holds."""

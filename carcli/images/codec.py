@@ -133,6 +133,20 @@ def png_text(tag: str | None, xmp: bytes | None, iptc: str | None, colour: Itera
     return info
 
 
+class WholeExif(Image.Exif):
+    """EXIF that Pillow writes byte for byte, where it would else take it apart to look for an orientation."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._whole = data
+
+    def __bool__(self) -> bool:
+        return True
+
+    def tobytes(self, offset: int = 8) -> bytes:
+        return self._whole
+
+
 def encode(picture: Picture, file: IO[bytes], encoding: Encoding = LOSSLESS) -> None:
     """Write a picture with its alpha, tag, and all that is carried along, as far as the format keeps it.
 
@@ -148,6 +162,8 @@ def encode(picture: Picture, file: IO[bytes], encoding: Encoding = LOSSLESS) -> 
         carried = {"xmp": picture.xmp, "extra": iptc_segment(picture.iptc) if "iptc" in encoding.format.keeps else None}
         options |= {name: value for name, value in carried.items() if value}
     options |= {name: value for name, value in (("icc_profile", picture.icc), ("exif", picture.exif)) if value}
+    if picture.exif and encoding.format.name == "avif":
+        options["exif"] = WholeExif(picture.exif)
     if picture.dpi and "dpi" in encoding.format.keeps:
         options["dpi"] = picture.dpi
     image, coding = image_of(picture), dict(picture.colour).get(CICP)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from PIL import Image
-
 from carcli.errors import ImageError
 from carcli.images import xmp
-from carcli.images.metadata import DAMAGED_EXIF, iptc_segment
+from carcli.images.metadata import iptc_segment
 from carcli.images.picture import Picture
 from carcli.images.profile import fitting
 from carcli.images.written import Encoding, Format, lossless_ones
 
-OPAQUE = "its alpha hides nothing and was left out: {} has none"
+OPAQUE = "its alpha hides nothing and was left out: {} keeps no such"
 NO_ROOM = "its XMP data leaves no room for the carcli tag in {} and was left out"
 LARGE = "its {} data is larger than {} holds and was left out"
 NOT_KEPT = {
@@ -33,7 +31,7 @@ def kept(picture: Picture, encoding: Encoding) -> tuple[Picture, tuple[str, ...]
     refuse_size(picture.size, form)
     refuse_transparency(picture, form)
     notes: list[str] = []
-    if picture.alpha is not None and "alpha" not in form.keeps:
+    if picture.alpha is not None and form.name != "png" and picture.alpha.min() == 255:  # encoders drop it unasked
         picture = replace(picture, alpha=None)
         notes.append(OPAQUE.format(form.name))
     picture = replace(picture, icc=fitting(picture.icc, picture.pixels.shape[2])[0])
@@ -41,10 +39,9 @@ def kept(picture: Picture, encoding: Encoding) -> tuple[Picture, tuple[str, ...]
         icc, said = fitting(picture.icc, 3)
         picture = replace(picture, icc=icc)
         notes += said
-    damaged = form.name == "avif" and not _plain_exif(picture.exif)
-    if damaged or _too_large(picture.exif, form.largest_exif):
+    if _too_large(picture.exif, form.largest_exif):
         picture = replace(picture, exif=None)
-        notes.append(DAMAGED_EXIF if damaged else LARGE.format("EXIF", form.name))
+        notes.append(LARGE.format("EXIF", form.name))
     notes += [NOT_KEPT[name].format(form.name) for name in _missed(picture, form)]
     if form.tag == "xmp":
         data, said = _xmp(picture, form)
@@ -75,15 +72,6 @@ def refuse_transparency(picture: Picture, form: Format) -> None:
 
 def _too_large(data: bytes | None, most: int | None) -> bool:
     return data is not None and most is not None and len(data) > most
-
-
-def _plain_exif(data: bytes | None) -> bool:
-    """Whether Pillow can read EXIF, which it takes apart for an AVIF."""
-    try:
-        Image.Exif().load(data or b"")
-    except Exception:  # it trusts what it reads
-        return False
-    return True
 
 
 def _missed(picture: Picture, form: Format) -> Iterator[str]:

@@ -307,6 +307,8 @@ def test_what_needs_every_level_is_saved_with_loss_only_if_that_is_said(tmp_path
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pillows.save(tmp_path / "c.webp", lossless=True)
+    with pytest.raises(ImageError, match="lossy=True"):
+        carcli.save(tmp_path / "d.jpg", pillows)
 
 
 def test_what_was_saved_with_loss_is_told_when_it_is_restored(tmp_path):

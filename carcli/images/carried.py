@@ -144,4 +144,6 @@ def from_pillow(image: Image.Image) -> Picture:
         return Image.open(io.BytesIO(data), formats=kinds)
 
     with policy.one_line():
-        return replace(policy.apply(image, reopen), lossy=formats.lossy(image))
+        picture = policy.apply(image, reopen)
+        exact = image.info.get(EXACT) if picture.tag is not None else None
+        return replace(picture, lossy=formats.lossy(image), exact=exact if isinstance(exact, str) else None)

@@ -36,11 +36,13 @@ from PIL import Image
 
 from carcli.batch.job import Job
 from carcli.batch.journal import NAME, Journal
-from carcli.errors import CarcliError
-from carcli.images import metadata
+from carcli.errors import CarcliError, ImageError
+from carcli.images import metadata, png, xmp
 from carcli.images import tag as tags
 from carcli.images.codec import decode, to_bytes
+from carcli.images.kept import kept
 from carcli.images.picture import Picture
+from carcli.images.written import FORMATS, encoding
 from carcli.models.registry import outline
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
@@ -53,6 +55,7 @@ SECONDS = 5.0  # of a processor, for one file
 MEMORY = 1 << 30  # bytes that one file may add to the most that this process has ever held
 LONGEST = 600  # characters of a message
 SMALL = 256 * 256  # pixels of what is computed with, not only decoded
+OTHERS = [name for name, form in FORMATS.items() if form.tag == "xmp" and form.here]
 MOST_PIXELS = 16_000_000  # that Pillow decodes here: half of what it warns of
 
 
@@ -113,6 +116,27 @@ def image(data: bytes, _: Path) -> None:
     if restored.size != picture.size:
         raise Fault(f"{picture.size} comes back as {restored.size}")
     decode(to_bytes(restored))
+    _in_another_format(_bicubic().down_picture(picture), len(data))
+
+
+def _in_another_format(small: Picture, chance: int) -> None:
+    """As a file of one of the other formats, with what that keeps."""
+    form = encoding(OTHERS[chance % len(OTHERS)])
+    try:
+        shown, notes = kept(small, form)
+    except ImageError:  # something shows through it
+        return
+    for note in notes:
+        _check_message(note)
+    again = decode(to_bytes(small, form))
+    if again.tag != small.tag or again.pixels.shape != small.pixels.shape:
+        raise Fault(f"as {form.name}: {small.tag} became {again.tag}, {again.tag_error}, {again.pixels.shape}")
+    if not form.lossy:
+        _same_pixels(shown, again)
+    if not notes and again.xmp != small.xmp:
+        raise Fault(f"as {form.name}: XMP is {small.xmp!r:.200}, and {again.xmp!r:.200} once written")
+    if not notes and again.exif != small.exif:
+        raise Fault(f"as {form.name}: EXIF is {small.exif!r:.200}, and {again.exif!r:.200} once written")
 
 
 def _damaged_image(files: Callable[[], whole.Files], clever: Callable[[bytes, Random, bytes], bytes]) -> Damage:
@@ -142,7 +166,7 @@ def _in_png(data: bytes, chance: Random, other: bytes) -> bytes:
 
 def damaged_tag(chance: Random, _: Path) -> bytes:
     """An LR image with another tag, as JSON or as bytes, and a check sum that is right."""
-    data = chance.choice(whole.tagged())
+    data = chance.choice((*whole.tagged(), *whole.tagged_in_xmp()))
     if chance.random() < 0.1:
         return mutations.blind(data, chance, data)
     tag = decode(data).tag
@@ -153,6 +177,8 @@ def damaged_tag(chance: Random, _: Path) -> bytes:
     text = mutations.text_of(fields, chance).encode("utf-8", "surrogatepass")
     if chance.random() < 0.3:
         text = mutations.blind(text, chance, text)
+    if not data.startswith(png.SIGNATURE):
+        return whole.with_packet(data, _damaged_packet(text, chance))
     head = tags.KEY.encode() + b"\0"
     packed = chance.random() < 0.7
     content = head + (b"\1\0\0\0" + mutations.zlib.compress(text) if packed else b"\0\0\0\0" + text)
@@ -160,6 +186,15 @@ def damaged_tag(chance: Random, _: Path) -> bytes:
         content = mutations.blind(content, chance, content)
     kinds = [(kind, content if kind == b"iTXt" else old) for kind, old in mutations.chunks_of(data)]
     return mutations.png_of(kinds)
+
+
+def _damaged_packet(text: bytes, chance: Random) -> bytes:
+    """XMP with a tag of that text, in any of the ways that it may stand there, perhaps damaged."""
+    shown = "".join(c for c in text.decode("utf-8", "replace") if c.isprintable())
+    packet = xmp.with_properties(chance.choice(whole.PACKETS), {xmp.TAG: shown, xmp.CHANNELS: chance.choice(("1", "3", shown))})
+    if chance.random() < 0.2:
+        packet = packet.replace(b"</rdf:RDF>", packet[packet.rindex(b"<rdf:Description") :])
+    return mutations.blind(packet, chance, packet) if chance.random() < 0.5 else packet
 
 
 def tag(data: bytes, _: Path) -> None:

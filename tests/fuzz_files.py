@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any
@@ -26,6 +27,7 @@ from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
 from carcli.images import png
 from carcli.images.codec import decode, to_bytes
+from carcli.images.written import FORMATS, encoding
 from carcli.models.registry import build
 from carcli.rescale.rescaler import load
 from carcli.training import recipe
@@ -211,7 +213,7 @@ def others() -> Files:
 
 @cache
 def tagged() -> Files:
-    """LR images as ``down`` makes them."""
+    """LR images as ``down`` makes them, as PNG."""
     made = []
     for model, scale, mode, size in (
         ("bicubic", 2, "RGB", (16, 12)), ("bicubic", 4, "L", (17, 13)), ("lanczos", 3, "RGBA", (9, 7)),
@@ -221,6 +223,32 @@ def tagged() -> Files:
     for model, scale, exact in (("bicubic", 1, (7, 5)), ("lanczos", 2, (5, 3))):
         made.append(to_bytes(load(model, scale, "cpu").down_picture(decode(saved(photo("RGBA"), "PNG")), size=exact)))
     return tuple(made)
+
+
+# what somebody wrote beside whom the tag is
+PACKETS = (
+    None,
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:format="a"><dc:title>b</dc:title>'
+    b"</rdf:Description></rdf:RDF></x:xmpmeta>",
+)
+
+
+@cache
+def tagged_in_xmp() -> Files:
+    """LR images as ``down`` makes them, in formats whose tag lives in XMP."""
+    made = []
+    for name in (name for name, form in FORMATS.items() if form.tag == "xmp" and form.here):
+        for packet, mode in zip(PACKETS, ("L", "RGB"), strict=True):
+            small = load("bicubic", 2, "cpu").down_picture(decode(saved(photo(mode), "PNG")))
+            made.append(to_bytes(replace(small, xmp=packet), encoding(name)))
+    return tuple(made)
+
+
+def with_packet(data: bytes, packet: bytes) -> bytes:
+    """The same pixels, of an image whose tag lives in XMP, with other XMP."""
+    with Image.open(io.BytesIO(data)) as image:
+        return saved(image, str(image.format), xmp=packet[: FORMATS["jpeg"].largest_xmp])
 
 
 # weights

@@ -82,7 +82,7 @@ def test_csv_and_markdown_say_the_same():
     shown = dict(zip(heads, cells, strict=True))
     assert shown["model"] == row["model"] == "lanczos"
     assert shown["PSNR-Y"] == f"{float(row['psnr_y']):.2f}"
-    assert shown["b/px PNG"] == f"{float(row['lr_bpp']):.2f}"
+    assert shown["b/px LR"] == f"{float(row['lr_bpp']):.2f}"
     assert float(row["hr_bytes"]) == Path("set/eyes.png").stat().st_size
 
 

@@ -117,7 +117,7 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
         (["down", "x.png", "--scale", "777"], 2, "128"),
         (["down", "empty"], 2, "no images in empty"),
         (["down", "gone.jpg"], 1, "gone.jpg: no such file or folder"),
-        (["down", "a.png", "-o", "a.jpg"], 2, "name a .png file"),
+        (["down", "a.png", "-o", "a.bmp"], 2, "name a .png, .webp, .jpg or .avif file"),
         (["down", "a.png", "--device", "toaster"], 2, "unknown device"),
         (["down", "a.png", "--precision", "fp8"], 2, "unknown precision"),
         (["down", "a.png", "--model", "nonsense"], 3, "unknown model"),

@@ -104,19 +104,19 @@ def test_a_line_that_was_cut_spoils_nothing(folders, tail):
 
 def test_an_estimate_counts_and_extrapolates(folders):
     jobs = [*plan([folders[0]], folders[1]), Job(folders[0] / "x.png", None, "no such file")]
-    found = estimate.estimate(jobs, folders[1] / "not" / "yet", lambda path: 1 / 16, overwrite=False)
+    found = estimate.estimate(jobs, folders[1] / "not" / "yet", lambda path: 1 / 16, overwrite=False, bytes_a_pixel=2.0)
     assert (found.waiting, found.settled, found.refused) == (5, 0, 1)
     assert found.pixels == pytest.approx(4 * 16 * 24, rel=0.01)
-    assert found.output_bytes == pytest.approx(estimate.BYTES_A_PIXEL * found.pixels / 16, rel=0.01)
+    assert found.output_bytes == pytest.approx(2.0 * found.pixels / 16, rel=0.01)
     go(folders)
-    found = estimate.estimate(jobs, folders[1], lambda path: 1 / 16, overwrite=False)
+    found = estimate.estimate(jobs, folders[1], lambda path: 1 / 16, overwrite=False, bytes_a_pixel=2.0)
     assert (found.waiting, found.settled) == (1, 4)
 
 
 def test_a_disk_that_cannot_hold_it_is_noticed_first(folders, monkeypatch):
     jobs = plan([folders[0]], folders[1])
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
-    found = estimate.estimate(jobs, folders[1], lambda path: 16.0, overwrite=False)
+    found = estimate.estimate(jobs, folders[1], lambda path: 16.0, overwrite=False, bytes_a_pixel=2.2)
     with pytest.raises(CarcliError, match=r"its disk has 100 bytes free, and 5 images need about 56\.8 kB"):
         estimate.refuse_if_full(found, folders[1])
 
@@ -341,4 +341,4 @@ def test_a_disk_that_says_nothing_of_itself_is_one_line(folders, monkeypatch):
 
     monkeypatch.setattr(estimate.shutil, "disk_usage", refuse)
     with pytest.raises(CarcliError, match="pass --ignore-space"):
-        estimate.estimate([], folders[1], lambda header: 1.0, overwrite=False)
+        estimate.estimate([], folders[1], lambda header: 1.0, overwrite=False, bytes_a_pixel=2.2)

@@ -143,7 +143,7 @@ def test_an_image_shrunk_in_place_is_saved_without_the_tag_that_no_longer_holds(
     assert carcli.read(tmp_path / "small.png").tag is None
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
 def test_a_format_that_loses_the_tag_says_so(tmp_path, bicubic, crop, suffix):
     with pytest.warns(UserWarning, match="save it as PNG"):
         bicubic.down(Image.fromarray(crop)).save(tmp_path / f"small{suffix}")
@@ -155,10 +155,10 @@ def test_a_file_object_of_a_named_format_gets_the_tag(bicubic, crop):
     assert carcli.up(file.getvalue()).size == (71, 61)
 
 
-def test_a_picture_is_saved_whole_as_png_or_not_at_all(tmp_path, bicubic, crop):
+def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, bicubic, crop):
     picture = bicubic.down(carcli.Picture(crop))
-    with pytest.raises(carcli.UsageError, match=r"small\.jpg: carcli writes PNG"):
-        picture.save(tmp_path / "small.jpg")
+    with pytest.raises(carcli.UsageError, match=r"small\.bmp: carcli writes png, webp, jpeg, avif"):
+        picture.save(tmp_path / "small.bmp")
     with pytest.raises(carcli.ImageError, match="cannot be written"):
         picture.save(tmp_path / "nowhere" / "small.png")
     assert list(tmp_path.iterdir()) == []

@@ -323,7 +323,7 @@ def test_a_large_image_is_written_in_bands(monkeypatch, shape, alpha):
 
 
 def test_a_header_tells_the_size_and_the_tag(tmp_path, shrink):
-    assert codec.peek(PHOTOS / "eyes.png") == Header(221, 161)
+    assert codec.peek(PHOTOS / "eyes.png") == Header(221, 161, format="PNG")
     assert codec.peek(tmp_path / "nothing.png") is None
     with (tmp_path / "lr.png").open("wb") as file:
         codec.encode(shrink(Picture(noise(16, 16))).picture, file)

@@ -8,12 +8,12 @@ import pytest
 from conftest import noise
 
 from carcli.batch import Batch, Options, Request, Up
-from carcli.batch.estimate import BYTES_A_PIXEL
 from carcli.batch.tasks import Downscaler
 from carcli.errors import ImageError, WeightsError
 from carcli.images import codec
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
+from carcli.images.written import Encoding
 from carcli.rescale.rescaler import load
 from carcli.rescale.resolve import Resolution, resolve
 from carcli.weights import manifest
@@ -108,4 +108,4 @@ def lr(tmp_path) -> Path:
 def test_what_is_estimated_is_what_is_done(lr, tmp_path, request_, scale):
     batch = Batch(Up(request_), [lr], tmp_path / "sr", Options(devices=("cpu",)))
     assert batch.workers[0].area(codec.peek(lr)) == scale**2
-    assert batch.estimate().output_bytes == round(BYTES_A_PIXEL * 16 * 12 * scale**2)
+    assert batch.estimate().output_bytes == round(Encoding().bytes_a_pixel * 16 * 12 * scale**2)

@@ -414,7 +414,7 @@ def test_a_task_has_one_size(task):
 def test_info_says_what_is_what(folder):
     program("down", "in/wide.png", "in/small.png", "--model", "tad", "--fit", "25x25")
     _, out, _ = program("info", "lr/wide.png", "lr/small.png")
-    assert "lr/wide.png: 25x8" in out
+    assert "lr/wide.png: PNG, 25x8" in out
     assert "scale 2 after a resize (dct): 2.40 and 2.50 times smaller" in out or "scale 4 after a resize (dct)" in out
     assert "original 60x20" in out
     _, out, _ = program("info", "lr/wide.png", "lr/small.png", "--json")

@@ -2,24 +2,26 @@
 
 ``python tools/bundle.py RUN ID --data TEXT`` copies a run's best checkpoint into the package's folder
 of bundled weights, measures it, and prints its entry, with its model card, for ``weights.toml``.
-``python tools/bundle.py --measure ID`` measures a bundled checkpoint (or ``all``) on the datasets and at
-the scales of its entry, and prints the entry with the new figures.
+``python tools/bundle.py --measure ID`` measures a bundled checkpoint (or ``all``) on the datasets, at the
+scales and through the files of its entry, and prints the entry with the new figures. ``--carrier jpeg
+--quality 90`` measures it through such files too.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from carcli.bench.compare import Setup, compare
+from carcli.bench.compare import PNGS, Setup, compare
 from carcli.bench.datasets import find
 from carcli.errors import CarcliError, UsageError
+from carcli.images.written import Encoding, encoding, encodings
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.manifest import Card, Entry, Figures
@@ -46,13 +48,29 @@ def _value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)  # TOML and JSON write strings, numbers, booleans and lists alike
 
 
-def measure(path: Path, identity: str, places: Iterable[tuple[str, int]]) -> tuple[Figures, ...]:
-    """What a checkpoint's file reaches on datasets, each at a scale: its own, or a power of that."""
+class Place(NamedTuple):
+    """Where a checkpoint is measured."""
+
+    dataset: str
+    scale: int  # its own, or a power of that
+    encoding: Encoding = PNGS  # of its LR files
+
+    @property
+    def options(self) -> str:
+        """Of ``bench``."""
+        form, quality = self.encoding.format.name, self.encoding.quality
+        carrier = f" --carrier {form} --quality {quality}" if self.encoding.lossy else ""
+        return f"--dataset {self.dataset} --scale {self.scale}{carrier}"
+
+
+def measure(path: Path, identity: str, places: Iterable[Place]) -> tuple[Figures, ...]:
+    """What a checkpoint's file reaches at some places."""
     own = checkpoint.describe(path).scale
     rows = []
-    for dataset, scale in places:
+    for place in places:
+        scale, carrier = place.scale, place.encoding
         rescaler, bicubic = load(str(path), scale, "cpu"), load("bicubic", scale, "cpu")
-        mean = compare(find(dataset), Setup(rescaler, bicubic))
+        mean = compare(find(place.dataset), Setup(rescaler, bicubic, encoding=carrier))
         rows.append(
             Figures(
                 dataset=mean.dataset,
@@ -62,17 +80,24 @@ def measure(path: Path, identity: str, places: Iterable[tuple[str, int]]) -> tup
                 lr_psnr_rgb=round(mean.lr_psnr_rgb, 2),
                 lr_psnr_seen=round(mean.lr_psnr_seen, 2),
                 lr_bpp=round(mean.lr_bpp, 2),
-                command=f"carcli bench --dataset {mean.dataset} --scale {scale} --model {identity}",
+                command=f"carcli bench {place._replace(dataset=mean.dataset).options} --model {identity}",
                 psnr_rgb=round(mean.psnr_rgb, 3) if rescaler.to_grey else 0.0,
                 scale=0 if scale == own else scale,
+                carrier=carrier.format.name if carrier.lossy else "",
+                quality=carrier.quality or 0,
             )
         )
     return tuple(rows)
 
 
-def measure_again(entry: Entry) -> Entry:
-    """A bundled checkpoint's entry, its figures measured again where they were measured before."""
-    places = [(figures.dataset, figures.scale or entry.scale) for figures in entry.figures]
+def measure_again(entry: Entry, carriers: Sequence[Encoding] = ()) -> Entry:
+    """A bundled checkpoint's entry, its figures measured again where they were before, and through ``carriers`` too."""
+    places = [
+        Place(figures.dataset, figures.scale or entry.scale, encoding(figures.carrier or "png", figures.quality or None))
+        for figures in entry.figures
+    ]
+    through = [Place(figures.dataset, entry.scale, carrier) for figures in entry.figures if figures.plain for carrier in carriers]
+    places = list(dict.fromkeys([*places, *through]))
     return entry.model_copy(update={"figures": measure(store.verified(entry), entry.id, places)})
 
 
@@ -92,10 +117,19 @@ def card(run: Path, recipe: str, data: str, notes: str = "") -> Card:
     )
 
 
-def export(run: Path, identity: str, data: str, datasets: list[str], notes: str = "", scales: list[int] | None = None) -> Entry:
+def export(
+    run: Path,
+    identity: str,
+    data: str,
+    datasets: list[str],
+    notes: str = "",
+    scales: list[int] | None = None,
+    carriers: Sequence[Encoding] = (),
+) -> Entry:
     """Put a run's best checkpoint into the package under an id; returns its manifest entry.
 
-    It is measured at ``scales``: its own, and powers of that by being applied again and again.
+    It is measured at ``scales``: its own, and powers of that by being applied again and again; and at its own
+    through ``carriers`` too.
     """
     source = run / "best.safetensors"
     trained = checkpoint.describe(source)
@@ -103,7 +137,8 @@ def export(run: Path, identity: str, data: str, datasets: list[str], notes: str 
     pair = checkpoint.read(source, description)
     target = manifest.BUNDLED / f"{identity}.safetensors"
     checkpoint.write(target, description, pair.down, pair.up)
-    places = [(dataset, scale) for scale in scales or [description.scale] for dataset in datasets]
+    places = [Place(dataset, scale) for scale in scales or [description.scale] for dataset in datasets]
+    places += [Place(dataset, description.scale, carrier) for dataset in datasets for carrier in carriers]
     return Entry(
         id=identity,
         family=description.family,
@@ -115,6 +150,7 @@ def export(run: Path, identity: str, data: str, datasets: list[str], notes: str 
         bytes=target.stat().st_size,
         down=dict(description.down),
         up=dict(description.up),
+        carrier=description.carrier or "",
         card=card(run, trained.id, data, notes),
         figures=measure(target, identity, places),
     )
@@ -135,17 +171,20 @@ def main(
     notes: Annotated[str, typer.Option(help="What else its model card says.", show_default=False)] = "",
     dataset: Annotated[list[str], typer.Option(help="Name or folder to measure on; repeatable.")] = ["set5", "set14"],  # noqa: B006
     scale: Annotated[list[int] | None, typer.Option(help="To measure at; repeatable. Default: its own.")] = None,
+    carrier: Annotated[str | None, typer.Option(help="Measure through such LR files too.", show_default=False)] = None,
+    quality: Annotated[list[int] | None, typer.Option(help="Of the carrier; repeatable.", show_default=False)] = None,
     again: Annotated[
         list[str] | None,
         typer.Option("--measure", metavar="ID", help="Measure a bundled one again, or all; repeatable.", show_default=False),
     ] = None,
 ) -> None:
     """Bundle a finished run, or measure bundled checkpoints again; prints entries for weights.toml."""
+    carriers = encodings(carrier, quality or ()) if carrier else []
     if again:
         for entry in _bundled(again):
-            print(to_toml(measure_again(entry)), flush=True)
+            print(to_toml(measure_again(entry, carriers)), flush=True)
     elif run is not None and identity and data:
-        print(to_toml(export(run, identity, data, dataset, notes, scale)))
+        print(to_toml(export(run, identity, data, dataset, notes, scale, carriers)))
     else:
         raise typer.BadParameter("name a run, an id and --data, or --measure ID")
 

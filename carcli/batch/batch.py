@@ -20,7 +20,8 @@ from carcli.batch.walk import Filter
 from carcli.batch.watch import appearing
 from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError
-from carcli.images import codec
+from carcli.images import codec, written
+from carcli.images.written import Encoding
 from carcli.rescale.turn import ALONE
 from carcli.runtime.paths import is_there
 
@@ -48,16 +49,24 @@ class Batch:
             self._inputs += listed(self.options.from_file)
         if not self._inputs:
             raise UsageError("name image files or folders, or --from-file")
+        self.encoding = self._encoded(task)
         self.left_out: Counter[str] = Counter()
         self.jobs = self._planned(self.left_out)
         if not self.jobs and not self.options.watch:
             raise UsageError(self._no_images())
-        self.workers: list[Worker] = [w for device in self.options.devices for w in task.load(device, observer)]
+        self.workers: list[Worker] = [w for device in self.options.devices for w in task.load(device, observer, self.encoding)]
+
+    def _encoded(self, task: Task) -> Encoding:
+        """How results are written: in the format that is asked for, or that the output file is called after."""
+        options, form = self.options, self.options.format
+        if is_file_name(self.output, self._inputs):
+            form = written.named(self.output, form)
+        return written.encoding(form or written.PNG.name, options.quality, lr=task.makes_lr, level=options.compression)
 
     def _planned(self, left_out: Counter[str] | None = None) -> list[Job]:
         options = self.options
         wanted = Filter(options.include, options.exclude)
-        return plan(self._inputs, self.output, options.recursive, wanted, left_out)
+        return plan(self._inputs, self.output, options.recursive, wanted, left_out, self.encoding.format)
 
     def _no_images(self) -> str:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
@@ -67,7 +76,8 @@ class Batch:
 
     def estimate(self) -> Estimate:
         """What the batch comes to. Raises ``CarcliError`` where nobody can tell what is free on the output's disk."""
-        return estimate(self.jobs, self.output, self.workers[0].area, self.options.overwrite)
+        size = self.encoding.bytes_a_pixel
+        return estimate(self.jobs, self.output, self.workers[0].area, self.options.overwrite, size)
 
     def seconds(self, size: Estimate) -> float | None:
         """How long it will take, from trying its first image that is good for that; None where none is."""
@@ -97,11 +107,19 @@ class Batch:
             refuse_if_full(self.estimate(), self.output)
         one_file = is_file_name(self.output, self._inputs)
         make_ready(self.output.parent if one_file else self.output, self.jobs)
-        journal = None if one_file else Journal(self.output, self.workers[0].settings)
-        self._pipeline = Pipeline(self.workers, self.options, history=journal, observer=self._observer, stop=stop)
+        journal = None if one_file else Journal(self.output, self._settings)
+        self._pipeline = Pipeline(
+            self.workers, self.options, encoding=self.encoding, history=journal, observer=self._observer, stop=stop
+        )
         poll, quiet_for = self.options.poll, self.options.quiet_for
         jobs = appearing(self._planned, stop, poll, quiet_for) if self.options.watch else self.jobs
         return _recorded(self._pipeline, jobs, journal)
+
+    @property
+    def _settings(self) -> str:
+        """What decides what an image becomes; of PNGs it says no format, as it never did."""
+        settings = self.workers[0].settings
+        return settings if self.encoding.format is written.PNG else f"{settings} {self.encoding.name}"
 
     def slowest(self) -> str:
         """The stage that sets the pace of a batch that was run: decode, compute or encode."""

@@ -16,7 +16,6 @@ from carcli.runtime.names import nearest
 from carcli.runtime.paths import is_there, reason
 
 PROBED = 256  # images whose headers are read; the others are taken to be like them
-BYTES_A_PIXEL = 2.2  # of an 8-bit PNG of a photograph, LR or restored: 13 to 18 bits
 SPARE = 1.05
 
 
@@ -56,8 +55,10 @@ def _free(folder: Path) -> int:
         raise CarcliError(f"{folder}: cannot tell what is free there ({reason(error)}); pass --ignore-space") from error
 
 
-def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float], overwrite: bool) -> Estimate:
-    """What ``jobs`` come to, where an output has ``area`` times the pixels of its input.
+def estimate(
+    jobs: Sequence[Job], output: Path, area: Callable[[Header], float], overwrite: bool, bytes_a_pixel: float
+) -> Estimate:
+    """What ``jobs`` come to, where an output has ``area`` times the pixels of its input, each of so many bytes.
 
     Raises ``CarcliError`` where nobody can tell what is free.
     """
@@ -72,7 +73,7 @@ def estimate(jobs: Sequence[Job], output: Path, area: Callable[[Header], float],
         refused=refused,
         input_bytes=sum(map(_size, waiting)),
         pixels=round(share * sum(header.pixels for header in headers)),
-        output_bytes=round(share * BYTES_A_PIXEL * sum(header.pixels * area(header) for header in headers)),
+        output_bytes=round(share * bytes_a_pixel * sum(header.pixels * area(header) for header in headers)),
         free_bytes=_free(output),
     )
 

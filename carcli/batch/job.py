@@ -50,4 +50,6 @@ class Result:
     input_bytes: int | None = None
     input_changed: int | None = None  # nanoseconds: the source's time of change when it was read
     output_bytes: int | None = None
+    format: str | None = None  # of the output
+    quality: int | None = None  # where it has lost something
     seconds: float = 0.0

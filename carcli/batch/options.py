@@ -12,7 +12,7 @@ from carcli.runtime.limits import cores, memory
 class Options:
     """Which files are taken, what becomes of outputs that are there, and what a machine may spend.
 
-    None of it decides what is written, but ``compression``.
+    None of it decides what is written, but ``format``, ``quality`` and ``compression``.
     """
 
     recursive: bool = False  # go into folders of folders
@@ -26,6 +26,8 @@ class Options:
     update: bool = False  # replace outputs whose source has changed since
     ignore_space: bool = False  # begin even where the disk seems too full
     max_errors: int | None = None  # begin nothing more after so many failures
+    format: str | None = None  # png, webp, jpeg or avif; where None, as the output file is called, else png
+    quality: int | None = None  # 1 to 100; where None, the usual one, and WebP without loss
     compression: int = 6  # zlib's level of the PNGs, 0 to 9
     devices: tuple[str, ...] = ("auto",)  # auto, cpu, cuda, cuda:N, mps
     workers: int = 0  # images in flight; 0: two more than the processors it may use

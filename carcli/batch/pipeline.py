@@ -24,7 +24,9 @@ from carcli.batch.window import Window
 from carcli.batch.work import Worker
 from carcli.errors import Abandoned, CarcliError, ImageError, UsageError, WeightsError
 from carcli.images import codec
+from carcli.images.kept import kept, refuse_transparency
 from carcli.images.picture import Picture
+from carcli.images.written import Encoding
 from carcli.rescale.turn import Cancel
 from carcli.runtime.files import state, write_whole
 from carcli.runtime.paths import reason
@@ -56,12 +58,14 @@ class Pipeline:
         workers: Sequence[Worker],
         options: Options | None = None,
         *,
+        encoding: Encoding | None = None,
         history: History | None = None,
         observer: Observer = SILENT,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.pace = Pace()
         self._workers, self._options = workers, options or Options()
+        self._encoding = encoding or Encoding(level=self._options.compression)
         self._in_flight = self._options.in_flight  # asked once: it reads a container's limits
         self._history = history or NoHistory()
         self._observer, self._stop = observer, stop
@@ -172,16 +176,20 @@ class Pipeline:
             picture = self.pace.timed("decode", lambda: codec.read(source))
             if state(source) != before:
                 raise ImageError("changed while it was read; run the same command again")
+            refuse_transparency(picture, self._encoding.format)  # before it is computed for nothing
             output = streams.compute(picture, self._stopped)
         size, notes = picture.size, picture.notes
         del picture
 
+        left_out = kept(output.picture, self._encoding)[1]
         self.pace.timed("encode", lambda: self._write(target, output.picture))
         return Result(
             source,
             target,
             "done",
-            notes=(*notes, *output.notes),
+            notes=(*notes, *output.notes, *left_out),
+            format=self._encoding.format.name,
+            quality=self._encoding.quality,
             model=output.model,
             input_size=size,
             output_size=output.picture.size,
@@ -197,7 +205,7 @@ class Pipeline:
         except OSError as error:
             raise _FolderError(target.parent, reason(error)) from error
         try:
-            write_whole(target, lambda file: codec.encode(picture, file, self._options.compression))
+            write_whole(target, lambda file: codec.encode(picture, file, self._encoding))
         except OSError as error:
             raise ImageError(f"cannot be written ({reason(error)})") from error
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from carcli.batch.job import Job
 from carcli.batch.walk import Source, same, walk
 from carcli.errors import CarcliError, UsageError
+from carcli.images import written
+from carcli.images.written import PNG, Format
 from carcli.runtime.names import USUAL, names_in
 from carcli.runtime.paths import is_folder, is_there, kind, reason
 
@@ -31,10 +33,11 @@ def plan(
     recursive: bool = False,
     wanted: Callable[[Source], bool] = lambda source: True,
     left_out: Counter[str] | None = None,
+    form: Format = PNG,
 ) -> list[Job]:
     """Jobs in the order of the inputs, folders in order of name.
 
-    ``photo.jpg`` becomes ``photo.png`` in the output folder. Where that would give two images
+    ``photo.jpg`` becomes ``photo.png`` in the output folder, or what ``form`` is called. Where that would give two images
     one name, as the output's file system sees it, they keep their suffix (``photo.jpg.png``,
     ``photo.tif.png``); where even that would, all but the first are refused. An image that would
     replace itself or another input is refused. Missing inputs, unreadable folders and names that
@@ -42,18 +45,17 @@ def plan(
     of folders; ``left_out`` counts the suffixes of those that are images of kinds that cannot be
     read. Symbolic links to files are followed, those to folders are not, so that no loop can be.
 
-    Raises ``UsageError`` where the output is a file of another format than PNG, or a file
-    where a folder is needed, ``CarcliError`` where it cannot be reached.
+    Raises ``UsageError`` where the output is a file of another format, or a file where a folder
+    is needed, ``CarcliError`` where it cannot be reached.
     """
     try:
         if is_file_name(output, inputs):
-            if output.suffix.lower() != ".png":
-                raise UsageError(f"{output}: carcli writes PNG, because it is lossless; name a .png file")
+            written.named(output, form.name)
             source = _readable(Source(inputs[0], Path()))
             return [source if isinstance(source, Job) else _job(source.path, output, _obstacle(source.path, output))]
         if kind(output) not in ("nothing", "folder"):
             raise UsageError(f"{output}: is a file, but several images need a folder")
-        return list(_jobs(list(_sources(inputs, output, recursive, wanted, left_out)), output))
+        return list(_jobs(list(_sources(inputs, output, recursive, wanted, left_out)), output, form.suffix))
     except OSError as error:
         raise CarcliError(f"{error.filename or output}: {reason(error)}; name another folder with -o") from error
 
@@ -117,11 +119,11 @@ def _path(candidate: Source | Job) -> Path:
     return candidate.path if isinstance(candidate, Source) else candidate.source
 
 
-def _jobs(every: Sequence[Source | Job], output: Path) -> Iterator[Job]:
+def _jobs(every: Sequence[Source | Job], output: Path, suffix: str) -> Iterator[Job]:
     """Give each source a target that no other has, or an obstacle."""
     sources = [source for source in every if isinstance(source, Source)]
     key = (names_in(output) if len(sources) > 1 else USUAL).key
-    short = Counter(key(source.short) for source in sources)
+    short = Counter(key(source.short(suffix)) for source in sources)
     inputs: Mapping[str, list[Path]] = defaultdict(list)  # by their own name
     for source in sources:
         inputs[key(Path(source.path.name))].append(source.path)
@@ -131,7 +133,8 @@ def _jobs(every: Sequence[Source | Job], output: Path) -> Iterator[Job]:
             yield candidate
             continue
         path = candidate.path
-        name = candidate.long if short[key(candidate.short)] > 1 else candidate.short
+        alone = short[key(candidate.short(suffix))] == 1
+        name = candidate.short(suffix) if alone else candidate.long(suffix)
         target = output / name
         obstacle = _obstacle(path, target, inputs.get(key(Path(name.name)), ()))
         if obstacle is None and owners.setdefault(key(name), path) is not path:

@@ -44,6 +44,8 @@ def of_result(result: Result) -> dict[str, Any]:
         "output_width": output_width,
         "output_height": output_height,
         "output_bytes": result.output_bytes,
+        "format": result.format,
+        "quality": result.quality,
         "seconds": round(result.seconds, 3),
     }
 

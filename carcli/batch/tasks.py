@@ -15,6 +15,7 @@ from carcli.images import codec, metrics
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
+from carcli.images.written import Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.loaded import Loaded
 from carcli.rescale.refine import Refined, Refinement, down_refined
@@ -24,8 +25,9 @@ from carcli.rescale.sizes import Target, plan, scale_for
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
-from carcli.weights.choose import Scales, choose, scales_of
+from carcli.weights.choose import DEFAULT_SCALE, Scales, choose, choose_carried, loss, scales_of
 
+LOSSLESS = Encoding()  # PNGs
 RESIZED = 1.5  # times 12 bytes a pixel, in floats, between a resize and a network: with a channel beside it
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
@@ -35,6 +37,7 @@ class Down:
     """Makes small pictures with one pair."""
 
     verb: ClassVar[str] = "down"
+    makes_lr: ClassVar[bool] = True
 
     model: str | None = None  # a family, a checkpoint, or the path of a .safetensors file
     scale: float | None = None  # where None, and no target, 4 or the checkpoint's own
@@ -44,6 +47,7 @@ class Down:
     refinement: Refinement | None = None
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
+    lossy: bool = False  # write LR images with loss even where the pair needs every level
 
     def __post_init__(self) -> None:
         if self.to_grey and self.scale is not None:
@@ -53,30 +57,65 @@ class Down:
         if self.target is not None and (self.to_grey or self.scale is not None):
             raise UsageError(f"{self.target.given} says the size: leave the scale and grey out")
 
-    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Worker]:
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
         """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
-        name = self.model or (GREY if self.to_grey else DEFAULT)
+        self._refuse(encoding)
+        name = self._model(encoding)
         target = self.target if self.scale is None else Target(scale=self.scale)
         if target is not None and target.scale not in (scales := scales_of(name)).reached:
-            return self._sized(name, scales, target, device)
+            return self._sized(name, scales, target, device, encoding)
         whole = None if target is None else target.scale
         rescaler = load(name, 1 if self.to_grey else whole, device, self.precision)
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
             raise UsageError(f"{rescaler.id} makes no grey images; leave --model out, or name tad")
+        self._refuse_loss(rescaler.loss(encoding))
         side_by_side = 1 if self.refinement else streams(rescaler.device)  # refining holds gradients
         return [Downscaler(rescaler, self.refinement, self.tile, observer, keep_grey=self.keep_grey)] * side_by_side
 
-    def _sized(self, name: str, scales: Scales, target: Target, device: str) -> Sequence[SizedDownscaler]:
+    def _sized(self, name: str, scales: Scales, target: Target, device: str, encoding: Encoding) -> Sequence[SizedDownscaler]:
         if self.refinement is not None:
             raise UsageError(f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}")
+        for scale in scales.trained:
+            choice = choose(name, scale)
+            if encoding.quality is not None and choice.description.carrier is None:
+                self._refuse_loss(loss(choice, encoding.format.name, encoding.quality))
         chosen = pick_device(device)
         pick_precision(self.precision)
         on_device = partial(load_networks, device=chosen, precision=self.precision)
         if target.scale is not None:  # one pair for all: what is wrong with it is an error at once, not once an image
             scale_for(name, scales, target.scale)
         return [SizedDownscaler(self, name, scales, target, on_device)] * streams(chosen)
+
+    def _refuse_loss(self, cost: str | None) -> None:
+        if cost is not None and not self.lossy:
+            raise UsageError(f"{cost}; write png or webp without --quality, or pass --lossy")
+
+    def _refuse(self, encoding: Encoding) -> None:
+        if self.refinement and encoding.lossy:
+            raise UsageError(
+                f"refinement settles single levels, which {encoding.name} changes; write png or webp without --quality, "
+                "or leave --refine out"
+            )
+        if self.lossy and not encoding.lossy:
+            raise UsageError(f"--lossy does nothing with lossless {encoding.name}; add --format jpeg, or leave it out")
+
+    def _model(self, encoding: Encoding) -> str:
+        """What is named, else what is meant for such files."""
+        if self.model is not None or not encoding.lossy or self.to_grey:
+            return self.model or (GREY if self.to_grey else DEFAULT)
+        form, scale = encoding.format.name, self.scale or DEFAULT_SCALE
+        exact = choose_carried(form, int(scale)) if self.target is None and scale == int(scale) else None
+        carried = exact or choose_carried(form, None)  # which reaches any other size by a resize
+        if carried is not None:
+            return carried.description.id if exact else carried.description.variety
+        if self.lossy:
+            return DEFAULT
+        raise UsageError(
+            f"no checkpoint here was trained for lossy files, and others do not survive {encoding.name}; "
+            "write png or webp without --quality, or name a --model and pass --lossy"
+        )
 
 
 def _keeping(grey: bool) -> str:
@@ -187,12 +226,13 @@ class Up:
     """Restores pictures, each with the model that its tag names, or as requested."""
 
     verb: ClassVar[str] = "up"
+    makes_lr: ClassVar[bool] = False
 
     request: Request = field(default_factory=Request)
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
 
-    def load(self, device: str, observer: Observer = SILENT) -> Sequence[Upscaler]:
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Upscaler]:
         """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
         chosen, model = pick_device(device), self.request.model
         pick_precision(self.precision)

@@ -21,15 +21,13 @@ class Source:
     path: Path
     folder: Path
 
-    @property
-    def short(self) -> Path:
+    def short(self, suffix: str) -> Path:
         """The output's name, relative to the output folder, where no other image has the same."""
-        return self.folder / f"{self.path.stem}.png"
+        return self.folder / f"{self.path.stem}{suffix}"
 
-    @property
-    def long(self) -> Path:
+    def long(self, suffix: str) -> Path:
         """The output's name where others have the short one."""
-        return self.folder / f"{self.path.name}.png"
+        return self.folder / f"{self.path.name}{suffix}"
 
     @property
     def unread(self) -> str | None:

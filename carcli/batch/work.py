@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from carcli.batch.observer import Observer
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
+from carcli.images.written import Encoding
 from carcli.rescale.turn import Turn
 
 
@@ -46,7 +47,8 @@ class Task(Protocol):
     """What is done to every image of a batch: plain data, to be loaded wherever it is done."""
 
     verb: ClassVar[str]
+    makes_lr: ClassVar[bool]  # whether its results are LR images
 
-    def load(self, device: str, observer: Observer) -> Sequence[Worker]:
-        """The workers of a device: as many as it serves at once."""
+    def load(self, device: str, observer: Observer, encoding: Encoding) -> Sequence[Worker]:
+        """The workers of a device: as many as it serves at once. Their results will be written as ``encoding`` says."""
         ...

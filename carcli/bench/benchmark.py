@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from carcli.bench import table
-from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
+from carcli.bench.compare import PNGS, WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
 from carcli.bench.datasets import Images
 from carcli.errors import ImageError, WeightsError
+from carcli.images.written import Encoding
 from carcli.models.families import CLASSICAL
 from carcli.rescale.refine import Refinement
 from carcli.rescale.rescaler import Rescaler, load
@@ -33,7 +35,7 @@ class Observer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: every pair on every dataset, as it is and refined."""
+    """What is measured: every pair on every dataset, as it is and refined, through every kind of file."""
 
     datasets: Sequence[Images]
     pairs: Mapping[float, Sequence[Rescaler]]  # by scale
@@ -41,12 +43,13 @@ class Plan:
     widest_border: int = WIDEST_BORDER
     device: str = "auto"
     keep_grey: bool = False  # as of ``down``
+    encodings: Sequence[Encoding] = (PNGS,)  # of the LR files
 
     @property
     def images(self) -> int:
         """How many measurements of one image there are in all."""
         pairs = sum(len(group) for group in self.pairs.values())
-        return sum(len(dataset.files) for dataset in self.datasets) * pairs * len(self.refinements)
+        return sum(len(dataset.files) for dataset in self.datasets) * pairs * len(self.refinements) * len(self.encodings)
 
 
 def pairs_of(models: Sequence[str], scale: float, device: str, precision: str, say: Callable[[str], object]) -> list[Rescaler]:
@@ -85,8 +88,8 @@ def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
         for scale, group in plan.pairs.items():
             bicubic = load("bicubic", scale, plan.device)
             for rescaler in group:
-                for refinement in plan.refinements:
-                    setup = Setup(rescaler, bicubic, refinement, plan.widest_border, plan.keep_grey)
+                for refinement, encoding in product(plan.refinements, plan.encodings):
+                    setup = Setup(rescaler, bicubic, refinement, plan.widest_border, plan.keep_grey, encoding)
                     means += _mean(dataset, setup, observers)
     if not means:
         raise ImageError("none of the images could be measured")

@@ -1,4 +1,4 @@
-"""Measure pairs on HR images: down, through an 8-bit PNG, up again, and compare with the original."""
+"""Measure pairs on HR images: down, through a file, up again, and compare with the original."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from carcli.errors import ImageError
 from carcli.images import codec, metrics
 from carcli.images.grey import in_colour
 from carcli.images.picture import Picture, Pixels
+from carcli.images.written import PNG, Encoding
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import paths
 from carcli.runtime import peak as memory
 from carcli.runtime.files import state
 
+PNGS = Encoding()
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
 
@@ -35,6 +37,8 @@ class Measured:
     model: str
     scale: int | float
     image: str | None
+    carrier: str  # the format of the LR file
+    quality: int | None  # of that; None: without loss
     psnr_y: float  # dB
     ssim_y: float
     psnr_rgb: float  # dB
@@ -42,7 +46,7 @@ class Measured:
     lr_psnr_rgb: float  # the same over all channels: what is hidden in colour shows here
     lr_psnr_seen: float  # the same when both are blurred: what is seen at arm's length
     lr_psnr_seen_worst: float  # the same in the worst 32x32 block
-    lr_bpp: float  # bits per LR pixel of the file that ``down`` writes: PNG, with tag, profile and EXIF
+    lr_bpp: float  # bits per LR pixel of the file that ``down`` writes, with tag, profile and EXIF
     lr_bpp_webp: float  # as lossless WebP
     lr_bytes: float  # of that file
     hr_bytes: float  # of the original file
@@ -87,21 +91,23 @@ class Mean:
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured, and how: a pair, its LR images refined or as they are, beside bicubic at the same scale."""
+    """What is measured, and how: a pair, its LR images refined or as they are, in a file, beside bicubic at the same scale."""
 
     rescaler: Rescaler
     bicubic: Rescaler
     refinement: Refinement | None = None
     widest_border: int = WIDEST_BORDER
     keep_grey: bool = False  # as of ``down``
+    encoding: Encoding = PNGS  # of the LR file
 
     @property
     def name(self) -> str:
-        """What a row is called: the checkpoint, and the iterations its LR images were refined by."""
+        """What a row is called: the checkpoint, the iterations its LR images were refined by, the format where it is no PNG."""
+        carrier = "" if self.encoding.format is PNG else f" {self.encoding.name}"
         if self.refinement is None:
-            return self.rescaler.id
+            return f"{self.rescaler.id}{carrier}"
         method = "" if self.refinement.method == "fast" else f" {self.refinement.method}"
-        return f"{self.rescaler.id} +{self.refinement.iterations}{method}"
+        return f"{self.rescaler.id} +{self.refinement.iterations}{method}{carrier}"
 
     @property
     def border(self) -> int:
@@ -131,7 +137,7 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     else:
         down, _ = down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)
     seconds_down = time.perf_counter() - began
-    file = codec.to_bytes(down)
+    file = codec.to_bytes(down, setup.encoding)
     lr = codec.decode(file)
     began = time.perf_counter()
     sr = rescaler.up_picture(lr)
@@ -180,6 +186,8 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
         model=setup.name,
         scale=scale,
         image=image,
+        carrier=setup.encoding.format.name,
+        quality=setup.encoding.quality,
         psnr_y=metrics.psnr_y(shown.hr, shown.sr, border),
         ssim_y=metrics.ssim_y(shown.hr, shown.sr, border),
         psnr_rgb=metrics.psnr_rgb(shown.hr, shown.sr, border),

@@ -102,7 +102,7 @@ def _charts(rows: Sequence[Row]) -> Iterator[Chart]:
         seconds = [(row["model"], row["seconds_down"] + row["seconds_up"], row["psnr_y"]) for row in ours]
         yield scatter(title, "seconds an image, down and up", seconds, lines)
         sizes = [(row["model"], row["lr_bytes"] / 1000, row["psnr_y"]) for row in ours]
-        yield scatter(title, "kB an LR image, PNG", sizes, lines)
+        yield scatter(title, "kB an LR image", sizes, lines)
         likeness = [(row["model"], row["lr_psnr_rgb"], row["psnr_y"]) for row in ours if math.isfinite(row["lr_psnr_rgb"])]
         if len(likeness) > 1:  # the TAD paper's figure 4
             yield scatter(title, "LR PSNR against bicubic, RGB, dB", likeness, lines, from_zero=False)

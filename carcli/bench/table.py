@@ -43,7 +43,7 @@ COLUMNS = {
     "lr_psnr_rgb": Column("LR-RGB"),
     "lr_psnr_seen": Column("seen"),
     "lr_psnr_seen_worst": Column("worst"),
-    "lr_bpp": Column("b/px PNG"),
+    "lr_bpp": Column("b/px LR"),
     "lr_bpp_webp": Column("b/px WebP"),
     "bytes": Column("LR/HR bytes"),
     "seconds_down": Column("s down"),
@@ -54,7 +54,7 @@ LEGEND = (
     "Means over each dataset, PSNR in dB, on Y with a border of `scale` pixels cut (8 at most). vs: dB ahead of the published "
     "CAR & EDSR (released) and IRN. LR: PSNR of the LR image against the bicubic one; seen: over RGB with "
     "both blurred by a Gaussian of one pixel, and in the worst 32x32 block. b/px: bits per LR pixel, "
-    "as the PNG file that down writes, tag and profile included, and as lossless WebP."
+    "of the file that down writes, a PNG unless the row says another, tag and profile included, and as lossless WebP."
 )
 TAD = ("dataset", "images", "scale", "model", "psnr_rgb", "lr_psnr_rgb", "lr_bpp", "seconds_down", "seconds_up")
 TAD_LEGEND = "Means over each dataset, PSNR in dB over RGB, no border cut. LR: PSNR of the LR image against the bicubic one."
@@ -174,7 +174,7 @@ def markdown(rows: Sequence[Row], tad: bool = False) -> str:
 def comma_separated(rows: Sequence[Row]) -> str:
     """CSV with every figure unrounded. A name that a spreadsheet would take for a formula has an apostrophe before it."""
     out = io.StringIO()
-    fields = ["published", *[key for key in COLUMNS if key != "bytes"], "of", "lr_bytes", "hr_bytes"]
+    fields = ["published", *[key for key in COLUMNS if key != "bytes"], "carrier", "quality", "of", "lr_bytes", "hr_bytes"]
     writer = csv.DictWriter(out, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _inert(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows)

@@ -21,7 +21,9 @@ class BatchFlags:
         list[Path] | None,
         typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False, readable=False),
     ] = None
-    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder, or a .png file for one input.")] = Path()
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Output folder; for one input also a file, whose name says its format.")
+    ] = Path()
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into folders of folders, keeping their structure.")] = (
         False
     )
@@ -48,7 +50,21 @@ class BatchFlags:
         int | None,
         typer.Option(min=16, help="LR pixels a side of a tile; smaller needs less memory. Default: fixed per model."),
     ] = None
-    png_level: Annotated[int, typer.Option(min=0, max=9, help="PNG compression: 0 fastest, 9 smallest.")] = 6
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="png, webp, jpeg or avif. Default: as the output file is called, else png.", show_default=False
+        ),
+    ] = None
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="Of webp (lossless without it), jpeg and avif. Default: the usual one.", show_default=False
+        ),
+    ] = None
+    png_level: Annotated[
+        int | None, typer.Option(min=0, max=9, help="PNG compression: 0 fastest, 9 smallest. Default: 6.", show_default=False)
+    ] = None
     as_json: Json = False
     quiet: Quiet = False
 

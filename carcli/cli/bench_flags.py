@@ -50,6 +50,12 @@ class BenchFlags:
     refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = ""
     refine_method: Annotated[str | None, typer.Option(help="fast or hcd. Default: fast.", show_default=False)] = None
     keep_grey: Annotated[bool, typer.Option("--keep-grey", help="LR images of grey images stay grey, as with down.")] = False
+    carrier: Annotated[
+        str, typer.Option(help="What the LR image is written as before it is restored: png, webp, jpeg or avif.")
+    ] = "png"
+    quality: Annotated[list[int] | None, typer.Option(min=1, max=100, help="Of the carrier; repeatable.", show_default=False)] = (
+        None
+    )
     protocol: Annotated[
         Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
     ] = Protocol.sr

@@ -32,6 +32,7 @@ from carcli.cli.common import (
 )
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError
+from carcli.images.written import encodings
 from carcli.rescale.refine import Refinement
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
@@ -120,6 +121,9 @@ def _plan(flags: BenchFlags) -> Plan:
     needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     refinements = _refinements(flags)
+    carriers = encodings(flags.carrier, flags.quality or ())
+    if flags.refine and any(carrier.lossy for carrier in carriers):
+        raise UsageError(f"--refine settles single levels, which {flags.carrier} changes; leave one of them out")
     models = [name.strip() for name in flags.model.split(",") if name.strip()]
     scales = dict.fromkeys(int(scale) if scale == int(scale) else scale for scale in flags.scale or [4])
     pairs = {scale: benchmark.pairs_of(models, scale, flags.device, flags.precision, say=say_error) for scale in scales}
@@ -138,6 +142,7 @@ def _plan(flags: BenchFlags) -> Plan:
         widest_border=border,
         device=flags.device,
         keep_grey=flags.keep_grey,
+        encodings=carriers,
     )
 
 

@@ -20,10 +20,11 @@ from carcli.weights import manifest, store
 def file(path: Path) -> dict[str, Any]:
     """An image's size, kind, metadata and tag. Raises ``ImageError`` where it cannot be read."""
     allow_large_images()
-    picture = codec.read(path)
+    picture, header = codec.read(path), codec.peek(path)
     width, height = picture.size
     return {
         "file": str(path),
+        "format": None if header is None else header.format,
         "width": width,
         "height": height,
         "grey": picture.pixels.shape[2] == 1,

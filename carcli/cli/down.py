@@ -1,4 +1,4 @@
-"""``carcli down``: photographs to small PNGs."""
+"""``carcli down``: photographs to small images."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ def down(
             help="A grey photograph's LR stays grey, not in colour: a third of the bytes, restores 7 (x4) to 12 dB (x2) worse.",
         ),
     ] = False,
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="Write jpeg, avif or lossy webp even with a model that does not survive it.")
+    ] = False,
     refine: Annotated[
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
     ] = 0,
@@ -61,7 +64,7 @@ def down(
     ] = False,
     seed: Annotated[int | None, typer.Option(help="hcd: of its random start. Default: 0.", show_default=False)] = None,
 ) -> None:
-    """Downscale photographs to 8-bit PNGs from which `carcli up` restores them."""
+    """Downscale photographs to 8-bit PNGs, or other files, from which `carcli up` restores them."""
     sizes = {"size": size and _sides("--size", size), "width": width, "height": height,
              "fit": fit and _sides("--fit", fit), "max_pixels": max_pixels}  # fmt: skip
     named = [name for name, value in {"scale": scale, **sizes}.items() if value is not None]
@@ -89,6 +92,7 @@ def down(
         refinement=Refinement(refine, **settings) if refine else None,
         precision=flags.precision,
         tile=flags.tile,
+        lossy=lossy,
     )
     carry_out(flags, task, keep=refine_keep)
 

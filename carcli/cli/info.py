@@ -1,4 +1,4 @@
-"""``carcli info``: what a PNG's tag says, and what this machine would use."""
+"""``carcli info``: what an image's tag says, and what this machine would use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from carcli.errors import ImageError
 
 def _say_file(record: dict[str, Any]) -> None:
     kind = ("grey" if record["grey"] else "RGB") + (" with alpha" if record["alpha"] else "")
-    say(f"{record['file']}: {record['width']}x{record['height']} {kind}")
+    say(f"{record['file']}: {record['format'] or 'image'}, {record['width']}x{record['height']} {kind}")
     tag = record["tag"]
     if tag:
         scale = f"scale {tag['scale']}"
@@ -42,7 +42,7 @@ def info(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the tag in a PNG says; without a file, what this machine would use."""
+    """Say what the tag in an image says; without a file, what this machine would use."""
     from carcli.cli import describe
 
     if not files:

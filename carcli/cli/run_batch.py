@@ -15,7 +15,8 @@ from carcli.batch.work import Task
 from carcli.cli.batches import BatchFlags
 from carcli.cli.common import INTERRUPTED, SOME_FAILED, Interrupt, allow_large_images, emit, say, say_error, say_left_out
 from carcli.cli.reports import JsonLines, Report, Terminal
-from carcli.errors import CarcliError
+from carcli.errors import CarcliError, UsageError
+from carcli.images.written import PNG
 from carcli.rescale.sizes import Target
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.threads import within_limits
@@ -23,6 +24,7 @@ from carcli.runtime.threads import within_limits
 __all__ = ["Down", "Refinement", "Request", "Target", "Up", "carry_out"]
 
 STANDARD_INPUT = Path("-")
+LEVEL = 6  # of PNGs, where none is named
 
 
 def _options(flags: BatchFlags) -> Options:
@@ -36,7 +38,9 @@ def _options(flags: BatchFlags) -> Options:
         update=flags.update,
         ignore_space=flags.ignore_space,
         max_errors=1 if flags.fail_fast else flags.max_errors,
-        compression=flags.png_level,
+        format=flags.form,
+        quality=flags.quality,
+        compression=LEVEL if flags.png_level is None else flags.png_level,
         devices=tuple(flags.devices),
         workers=flags.workers,
     )
@@ -61,6 +65,8 @@ def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
     try:
         report = _report(flags, task.verb, interrupt)
         batch = Batch(task, [*(flags.inputs or ()), *piped], flags.output, _options(flags), report)
+        if flags.png_level is not None and batch.encoding.format is not PNG:
+            raise UsageError(f"--png-level does nothing with {batch.encoding.format.name}; leave it out")
         report.left_out = batch.left_out
         give_back_at_once()
         if flags.dry_run:

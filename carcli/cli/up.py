@@ -1,4 +1,4 @@
-"""``carcli up``: the original photographs back from small PNGs."""
+"""``carcli up``: the original photographs back from small images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def up(
     ] = None,
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
 ) -> None:
-    """Restore the originals of LR images: model, scale and size are read from the PNG."""
+    """Restore the originals of LR images: model, scale and size are read from the file."""
     from carcli.cli.run_batch import Request, Up, carry_out
 
     request = Request(model=model, scale=scale, ignore_tag=ignore_tag)

@@ -36,13 +36,13 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 def _checkpoint_table(states: Sequence[tuple[Entry, str]]) -> Table:
     title = "Checkpoints (PSNR in dB on Y, at scale 1 over RGB; HR restored / LR against bicubic)"
     table = _table(title, ("id", "family", "scale", "state", "parameters", "MB"))
-    measured = list(dict.fromkeys(figures.dataset for entry, _ in states for figures in entry.figures))
+    measured = list(dict.fromkeys(figures.dataset for entry, _ in states for figures in entry.figures if figures.plain))
     for name in measured:
         table.add_column(name, justify="right", no_wrap=True)
     for entry, state in states:
-        psnr = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if not f.scale}
+        psnr = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if f.plain}
         parameters, size = f"{entry.parameters / 1e6:.2f} M", f"{entry.bytes / 1e6:.1f}" if entry.bytes else ""
-        cells = [entry.id, entry.family, f"x{entry.scale}", state, parameters, size]
+        cells = [entry.id, entry.variety, f"x{entry.scale}", state, parameters, size]
         table.add_row(*map(Text, cells), *(psnr.get(name, "") for name in measured))
     return table
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image
 
-from carcli.images import codec, png, policy
+from carcli.images import codec, formats, png, policy, written, xmp
 from carcli.images import tag as tags
 from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
 
-COLOUR = "carcli-colour"  # a key of info
+COLOUR, EXACT = "carcli-colour", "carcli-exact"  # keys of info
 TAKEN = {  # what Pillow's writers take as a parameter, by its name in info, and those that do
     "icc_profile": ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "MPO"),
     "exif": ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "MPO"),
@@ -31,7 +32,8 @@ class CarcliImage(Image.Image):
     They stand in ``info`` under ``carcli``, ``icc_profile``, ``exif``, ``xmp`` and ``dpi``. Copies and pickles are
     such images too. What Pillow makes of one by cropping, resizing or filtering is an image of
     its own, and is saved as one: without the tag, which says how *these* pixels were made.
-    Saving as anything but PNG loses the tag, with a warning.
+    PNG, WebP, JPEG and AVIF keep the tag; saving as anything else loses it, with a warning, and so
+    does saving with loss what needs every level (``lossless=True`` makes a WebP that keeps them).
     """
 
     @classmethod
@@ -46,6 +48,8 @@ class CarcliImage(Image.Image):
             image.info[png.IPTC] = digits_of("iptc", picture.iptc)
         if picture.colour:
             image.info[COLOUR] = picture.colour
+        if picture.exact:
+            image.info[EXACT] = picture.exact
         return image
 
     @classmethod
@@ -71,6 +75,8 @@ class CarcliImage(Image.Image):
         """
         kind = _format_name(fp, format)
         carried = {name: self.info[name] for name, kinds in TAKEN.items() if kind in kinds and self.info.get(name)}
+        if kind == "AVIF" and isinstance(carried.get("exif"), bytes):
+            carried["exif"] = codec.WholeExif(carried["exif"])
         params = carried | params
         text = self._tag_text(kind) if tags.KEY in self.info else None
         if kind == "PNG":
@@ -78,12 +84,29 @@ class CarcliImage(Image.Image):
             if params.get("pnginfo") is not None:  # what a user wants in it goes before
                 chunks.chunks = [*params["pnginfo"].chunks, *chunks.chunks]
             params["pnginfo"] = chunks
+        elif text is not None:
+            params["xmp"] = self._with_tag(kind, params.get("xmp"), text)
+            if EXACT in self.info and not (kind == "WEBP" and params.get("lossless")):
+                warnings.warn(f"saved with loss: {self.info[EXACT]}", stacklevel=2)
         super().save(fp, format, **params)
+
+    def _with_tag(self, kind: str, packet: object, text: str) -> bytes:
+        """XMP with the tag; where what is there has no place for it, the tag alone, and a warning."""
+        ours = {xmp.TAG: text} | ({xmp.CHANNELS: "1"} if self.mode in ("L", "LA") else {})
+        data = packet.encode() if isinstance(packet, str) else packet
+        try:
+            whole = xmp.with_properties(data if isinstance(data, bytes) else None, ours)
+            if len(whole) <= (written.BY_PILLOW[kind].largest_xmp or len(whole)):
+                return whole
+        except xmp.DamagedXmp:
+            pass
+        warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
+        return xmp.with_properties(None, ours)
 
     def _tag_text(self, kind: str) -> str | None:
         """The tag to be written; None, and a warning, where it cannot be or no longer holds."""
         tag, error = policy.tag_of(self)
-        if tag is not None and kind != "PNG":
+        if tag is not None and kind not in written.BY_PILLOW:
             error = f"{kind or 'this format'} keeps no carcli tag, so that carcli up will not know this image; save it as PNG"
         if tag is None or error is not None:
             warnings.warn(f"saved without its carcli tag: {error}", stacklevel=3)
@@ -109,16 +132,18 @@ def from_pillow(image: Image.Image) -> Picture:
     def reopen() -> Image.Image | None:
         """The file of an image that is not decoded yet."""
         name, file = getattr(image, "filename", ""), getattr(image, "fp", None)
-        formats = None if image.format is None else [image.format]
+        kinds = None if image.format is None else [image.format]
         if name and Path(os.fsdecode(name)).is_file():
-            return Image.open(name, formats=formats)
+            return Image.open(name, formats=kinds)
         if file is None or not file.seekable():
             return None
         position = file.tell()
         file.seek(0)
         data = file.read()
         file.seek(position)
-        return Image.open(io.BytesIO(data), formats=formats)
+        return Image.open(io.BytesIO(data), formats=kinds)
 
     with policy.one_line():
-        return policy.apply(image, reopen)
+        picture = policy.apply(image, reopen)
+        exact = image.info.get(EXACT) if picture.tag is not None else None
+        return replace(picture, lossy=formats.lossy(image), exact=exact if isinstance(exact, str) else None)

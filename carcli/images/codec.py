@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,16 +16,18 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from carcli.errors import ImageError
-from carcli.images import formats, png, policy, profile
+from carcli.images import formats, png, policy, written
 from carcli.images import tag as tags
-from carcli.images.formats import written
-from carcli.images.metadata import digits_of
+from carcli.images.kept import kept, refuse_loss
+from carcli.images.metadata import digits_of, iptc_segment
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
+from carcli.images.written import Encoding
 from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 
 CICP = b"cICP"  # a chunk that Pillow does not write
+LOSSLESS = Encoding()  # a PNG
 Source = bytes | Path  # an image file, or what is in one
 
 
@@ -69,7 +72,8 @@ def decode(source: Source) -> Picture:
             if how is None:
                 raise
             raise ImageError(f"is an image of a kind that is not read here; {how}") from error
-        return policy.apply(image, lambda: opened()[0], chunks)
+        picture = policy.apply(image, lambda: opened()[0], chunks)
+        return replace(picture, lossy=formats.lossy(image, files.enter_context(_opened(source))))
 
 
 def read(path: Path) -> Picture:
@@ -79,12 +83,13 @@ def read(path: Path) -> Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels: its size as stored, and its tag or what is wrong with that."""
+    """What a file says of itself before its pixels: its size as stored, its tag or what is wrong with that, its format."""
 
     width: int
     height: int
     tag: Tag | None = None
     tag_error: str | None = None
+    format: str | None = None  # Pillow's name, in capitals
 
     @property
     def pixels(self) -> int:
@@ -96,7 +101,7 @@ def peek(source: Source) -> Header | None:
     try:
         with _opened(source) as file:
             image, chunks = _image(file, whole=False)
-            return Header(*image.size, *policy.tag_of(image, chunks))
+            return Header(*image.size, *policy.tag_of(image, chunks), image.format)
     except Exception:  # whatever is wrong with it, decoding it will say
         return None
 
@@ -128,45 +133,70 @@ def png_text(tag: str | None, xmp: bytes | None, iptc: str | None, colour: Itera
     return info
 
 
-def encode(picture: Picture, file: IO[bytes], compression: int = 6) -> None:
-    """Write a picture as PNG with its alpha, tag, and all that is carried along.
+class WholeExif(Image.Exif):
+    """EXIF that Pillow writes byte for byte, where it would else take it apart to look for an orientation."""
 
-    A profile that is none for its channels is left out. ``compression`` is zlib's level, 0 to 9.
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._whole = data
+
+    def __bool__(self) -> bool:
+        return True
+
+    def tobytes(self, offset: int = 8) -> bytes:
+        return self._whole
+
+
+def encode(picture: Picture, file: IO[bytes], encoding: Encoding = LOSSLESS) -> None:
+    """Write a picture with its alpha, tag, and all that is carried along, as far as the format keeps it.
+
+    Raises ``ImageError`` where the format cannot hold it.
     """
-    tag = None if picture.tag is None else picture.tag.to_json()
-    iptc = digits_of("iptc", picture.iptc) if picture.iptc else None
-    options: dict[str, Any] = {"compress_level": compression, "pnginfo": png_text(tag, picture.xmp, iptc, picture.colour)}
-    icc, _ = profile.fitting(picture.icc, picture.pixels.shape[2])
-    if icc is not None:
-        options["icc_profile"] = icc
-    if picture.exif:
-        options["exif"] = picture.exif
-    if picture.dpi:
+    picture, _ = kept(picture, encoding)
+    options: dict[str, Any] = encoding.options
+    if encoding.format.tag == "text":
+        tag = None if picture.tag is None else picture.tag.to_json()
+        iptc = digits_of("iptc", picture.iptc) if picture.iptc else None
+        options["pnginfo"] = png_text(tag, picture.xmp, iptc, picture.colour)
+    else:
+        carried = {"xmp": picture.xmp, "extra": iptc_segment(picture.iptc) if "iptc" in encoding.format.keeps else None}
+        options |= {name: value for name, value in carried.items() if value}
+    options |= {name: value for name, value in (("icc_profile", picture.icc), ("exif", picture.exif)) if value}
+    if picture.exif and encoding.format.name == "avif":
+        options["exif"] = WholeExif(picture.exif)
+    if picture.dpi and "dpi" in encoding.format.keeps:
         options["dpi"] = picture.dpi
     image, coding = image_of(picture), dict(picture.colour).get(CICP)
-    if coding is None:
-        image.save(file, "PNG", **options)
+    if coding is None or encoding.format.name != "png":
+        image.save(file, encoding.format.pillow, **options)
     else:
         whole = io.BytesIO()
         image.save(whole, "PNG", **options)
         file.write(png.insert(whole.getvalue(), CICP, coding))
 
 
-def to_bytes(picture: Picture) -> bytes:
+def to_bytes(picture: Picture, encoding: Encoding = LOSSLESS) -> bytes:
     """What ``encode`` writes."""
     file = io.BytesIO()
-    encode(picture, file)
+    encode(picture, file, encoding)
     return file.getvalue()
 
 
-def write(path: str | os.PathLike[str], picture: Picture) -> None:
-    """Write a picture to a file, whole or not at all.
+def write(path: str | os.PathLike[str], picture: Picture, quality: int | None = None, lossy: bool = False) -> None:
+    """Write a picture to a file in the format that its name says, whole or not at all.
 
-    Raises ``UsageError`` where ``path`` names another format than PNG, ``ImageError`` where it
-    cannot be written.
+    ``quality``, 1 to 100: of a format that has one; where None, WebP is lossless. What the file cannot keep is warned of.
+    Raises ``UsageError`` where ``path`` names no format that is written, ``ImageError`` where the file cannot be written, or
+    would not restore because the picture needs every level, unless ``lossy`` is true.
     """
-    target = written(path)
+    target = Path(path)
+    encoding = written.of_file(target, quality, lr=picture.tag is not None)
     try:
-        write_whole(target, lambda file: encode(picture, file))
+        refuse_loss(picture, encoding, lossy)
+        for note in kept(picture, encoding)[1]:
+            warnings.warn(f"{target}: {note}", stacklevel=3)
+        write_whole(target, lambda file: encode(picture, file, encoding))
+    except ImageError as error:
+        raise ImageError(f"{target}: {error}") from error
     except OSError as error:
         raise ImageError(f"{target}: cannot be written ({paths.reason(error)})") from error

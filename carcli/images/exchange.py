@@ -243,13 +243,13 @@ def convert(
     return results
 
 
-def save(path: str | os.PathLike[str], image: AnyImage) -> None:
-    """Write an image as a PNG with its alpha, profile, EXIF and tag, whole or not at all.
+def save(path: str | os.PathLike[str], image: AnyImage, quality: int | None = None, *, lossy: bool = False) -> None:
+    """Write an image with its alpha, profile, EXIF and tag, whole or not at all, as PNG, WebP, JPEG or AVIF.
 
-    Raises ``UsageError`` where ``path`` names another format, ``ImageError`` where it cannot be
-    written. An array or a tensor has no tag: ``up`` then needs the model and the size.
+    ``quality`` and ``lossy`` are as for ``Picture.save``, and so is what is raised. An array or a
+    tensor has no tag: ``up`` then needs the model and the size.
     """
-    codec.write(path, to_picture(image))
+    codec.write(path, to_picture(image), quality, lossy)
 
 
 def read(path: str | os.PathLike[str]) -> Picture:

@@ -1,19 +1,17 @@
-"""File formats: what is taken for an image, what is written, and what is too large."""
+"""File formats: what is taken for an image, and what is too large."""
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from PIL import Image
 
-from carcli.errors import UsageError
-
+LOSSY = frozenset({"JPEG", "MPO", "AVIF"})  # Pillow's names of formats that keep no exact levels; WebP is of both kinds
+CHUNKS = 64  # of a WebP, that are looked at: the pixels come after a profile at most
 MAX_PIXELS = 512_000_000  # more is taken for an attack, or for not a photograph
 PLAIN = {  # suffixes of what Pillow reads by itself, by its name for the format
     "PNG": (".png",), "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "MPO": (".mpo",), "WEBP": (".webp",), "AVIF": (".avif",),
@@ -54,15 +52,6 @@ OTHER = frozenset({".psd", ".psb", ".xcf", ".exr", ".hdr", ".svg", ".ai", ".eps"
 SUFFIXES = frozenset({
     *chain.from_iterable(PLAIN.values()), *chain.from_iterable(extra.suffixes for extra in EXTRAS if extra.here)
 })  # fmt: skip
-WRITTEN = {".png": "PNG"}  # suffix → Pillow's name, of formats that keep every level and the tag
-
-
-def written(path: str | os.PathLike[str]) -> Path:
-    """A path that a picture can be written to. Raises ``UsageError`` for any other format."""
-    path = Path(path)
-    if path.suffix.lower() not in WRITTEN:
-        raise UsageError(f"{path}: carcli writes PNG, because it is lossless; name a .png file")
-    return path
 
 
 @lru_cache(maxsize=1)
@@ -73,6 +62,21 @@ def opened() -> tuple[str, ...]:
         if extra.here:
             extra.register()
     return tuple(name for name in (*PLAIN, *chain.from_iterable(extra.formats for extra in EXTRAS)) if name in Image.OPEN)
+
+
+def lossy(image: Image.Image, file: IO[bytes] | None = None) -> bool:
+    """Whether an image's levels are not exactly those that were written; of a WebP its ``file`` says it."""
+    if image.format != "WEBP" or file is None:
+        return image.format in LOSSY
+    at = 12  # behind RIFF, a length and WEBP
+    for _ in range(CHUNKS):
+        file.seek(at)
+        head = file.read(8)
+        if head[:4] in (b"VP8 ", b"VP8L") or len(head) < 8:
+            return head[:4] == b"VP8 "
+        length = int.from_bytes(head[4:], "little")
+        at += 8 + length + length % 2
+    return False
 
 
 def advice(suffix: str) -> str | None:

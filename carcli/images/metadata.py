@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from carcli.images import exif, png
+from carcli.images import exif, png, xmp
 from carcli.images.profile import DAMAGED_PROFILE, fitting
 
 RESOLUTIONS = 2, 1e5  # dpi; Pillow calls it 1 where a TIFF says nothing, and a PNG counts in whole pixels a metre
@@ -22,6 +22,7 @@ LARGE_XMP = f"its XMP data is larger than {MAX_XMP >> 10} kB and was left out"
 LEFT_OUT = {"iCCP": DAMAGED_PROFILE, "eXIf": DAMAGED_EXIF, png.XMP: LARGE_XMP}  # by what a PNG calls it
 XMP, IPTC = 700, 33723  # entries of a TIFF file
 IPTC_RESOURCE = 0x0404  # of Photoshop's, in a JPEG
+LARGEST_SEGMENT = 65_533  # bytes of what a JPEG's segment holds
 THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", re.DOTALL)
 ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[1-8]")
 
@@ -63,7 +64,7 @@ def of(image: Image.Image, file: IO[bytes] | None = None, chunks: png.Chunks | N
     """Of Pillow's image. ``file`` is what a TIFF was read from, out of which its EXIF is copied; ``chunks`` are a PNG's."""
     info, chunks = image.info, chunks or png.Chunks()
     raw = _Raw(icc=info.get("icc_profile"), exif=info.get("exif"), dpi=info.get("dpi"), colour=chunks.colour)
-    raw.xmp = info.get("xmp") or info.get(png.XMP)
+    raw.xmp = packet_of(image)
     raw.exif = raw.exif or _bytes_from_digits(info.get(png.EXIF) or info.get(png.APP1))
     raw.iptc = _bytes_from_digits(info.get(png.IPTC))
     resources = info.get("photoshop")
@@ -89,14 +90,14 @@ def _checked(raw: _Raw) -> Metadata:
             block = exif.cleaned(raw.exif)
         except exif.DamagedExif:
             notes.append(DAMAGED_EXIF)
-    xmp = _plain_xmp(raw.xmp)
-    if xmp is not None and len(xmp) > MAX_XMP:
-        xmp = None
+    packet = _plain_xmp(raw.xmp)
+    if packet is not None and len(packet) > MAX_XMP:
+        packet = None
         notes.append(LARGE_XMP)
     return Metadata(
         icc=raw.icc if isinstance(raw.icc, bytes) and raw.icc else None,
         exif=block,
-        xmp=xmp,
+        xmp=packet,
         iptc=raw.iptc if isinstance(raw.iptc, bytes) and raw.iptc else None,
         dpi=_plain_dpi(raw.dpi),
         colour=tuple((kind, raw.colour[kind]) for kind in png.COLOUR if kind in raw.colour),
@@ -104,18 +105,24 @@ def _checked(raw: _Raw) -> Metadata:
     )
 
 
-def _plain_xmp(xmp: object) -> bytes | None:
-    """Without thumbnails, and turned the right way, as the pixels are."""
-    if isinstance(xmp, str):
-        xmp = xmp.encode(errors="replace")
-    if not isinstance(xmp, bytes):
+def _plain_xmp(data: object) -> bytes | None:
+    """Without thumbnails and without our tag, which says how *these* pixels were made, and turned the right way, as they are."""
+    data = data.encode(errors="replace") if isinstance(data, str) else data
+    if not isinstance(data, bytes):
         return None
-    plain = ORIENTATION.sub(rb"\g<1>1", THUMBNAILS.sub(b"", xmp.strip(b"\0 \r\n\t")))
+    plain = ORIENTATION.sub(rb"\g<1>1", THUMBNAILS.sub(b"", data.strip(b"\0 \r\n\t")))
     try:
         plain.decode()
     except UnicodeDecodeError:  # a PNG holds it as UTF-8
         return None
-    return plain or None
+    return xmp.without_properties(plain) or None
+
+
+def packet_of(image: Image.Image) -> bytes | None:
+    """XMP as an image has it, of any format but TIFF."""
+    data = image.info.get("xmp") or image.info.get(png.XMP)
+    data = data.encode(errors="replace") if isinstance(data, str) else data
+    return data if isinstance(data, bytes) else None
 
 
 def _plain_dpi(dpi: object) -> Dpi | None:
@@ -143,3 +150,12 @@ def digits_of(name: str, data: bytes) -> str:
     digits = data.hex()
     lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
     return "\n".join(["", name, f"{len(data):8}", *lines, ""])
+
+
+def iptc_segment(data: bytes | None) -> bytes | None:
+    """IPTC data as a JPEG holds it, in a segment of Photoshop's; None where there is none, or too much for one."""
+    if not data:
+        return None
+    resource = b"8BIM" + IPTC_RESOURCE.to_bytes(2, "big") + bytes(2) + len(data).to_bytes(4, "big") + data + bytes(len(data) % 2)
+    content = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content if len(content) <= LARGEST_SEGMENT else None

@@ -23,6 +23,8 @@ class Picture:
     ``icc``, ``exif``, ``xmp`` (UTF-8) and ``iptc``: raw bytes that are carried along. ``tag``: what ``down`` noted.
     ``tag_error``: why a tag that is there cannot be used. ``notes``: what a user should know. ``dpi``: horizontal
     and vertical. ``colour``: PNG chunks, kind and content, that say what levels mean (cICP, cHRM, gAMA, sRGB).
+    ``lossy``: whether it was read from a file that keeps no exact levels. ``exact``: why every level is needed, so that a
+    lossy file would lose what ``down`` has hidden; None where none is.
     """
 
     pixels: Pixels
@@ -36,6 +38,8 @@ class Picture:
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     colour: tuple[tuple[bytes, bytes], ...] = ()
+    exact: str | None = None
+    lossy: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,18 +62,21 @@ class Picture:
         alpha = None if self.alpha is None else self.alpha[:height, :width]
         return replace(self, pixels=self.pixels[:height, :width], alpha=alpha, tag=None, tag_error=None)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as a PNG with its alpha, profile, EXIF and tag, whole or not at all.
+    def save(self, path: str | os.PathLike[str], quality: int | None = None, *, lossy: bool = False) -> None:
+        """Write it with its alpha, profile, EXIF and tag, whole or not at all, as PNG, WebP, JPEG or AVIF, as the name says.
+
+        ``quality``, 1 to 100: where None, WebP is lossless, and JPEG and AVIF have their usual one. ``lossy``: whether an
+        LR image that needs every level may lose them. What the file cannot keep is warned of.
 
         Raises ``UsageError`` where ``path`` names another format, ``ImageError`` where it
         cannot be written.
 
         >>> import carcli
         >>> picture = carcli.load("bicubic", scale=4).down("tests/photos/eyes.png")
-        >>> picture.save("small.png")
-        >>> carcli.up("small.png").size
+        >>> picture.save("small.webp")
+        >>> carcli.up("small.webp").size
         (221, 161)
         """
         from carcli.images.codec import write  # which makes pictures, and so needs this file first
 
-        write(path, self)
+        write(path, self, quality, lossy)

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from carcli.errors import ImageError
 from carcli.images import alpha as transparency
-from carcli.images import depth, metadata, png
+from carcli.images import depth, metadata, png, xmp
 from carcli.images import tag as tags
 from carcli.images.depth import Levels, Reopen, to_8_bit
 from carcli.images.formats import MAX_PIXELS
@@ -121,18 +121,37 @@ def _is_sequence(image: Image.Image) -> bool:
 
 
 def tag_of(image: Image.Image, chunks: png.Chunks | None = None) -> tuple[Tag | None, str | None]:
-    """What ``down`` noted in a PNG, or in an image that was made of one, or why that cannot be used."""
+    """What ``down`` noted in an image, in a PNG's own text or in XMP, or why that cannot be used."""
     if chunks is not None and tags.KEY in chunks.damaged:
         return None, f"its carcli tag is damaged; {tags.HOW}"
     if chunks is not None and tags.KEY in chunks.too_large:
         return None, f"its carcli tag is longer than {tags.MAX_LENGTH} characters; {tags.HOW}"
     text = image.info.get(tags.KEY) if image.format in ("PNG", None) else None
     if text is None:
+        try:
+            text = _in_xmp(image).get(xmp.TAG)
+        except xmp.DamagedXmp:
+            return None, f"its carcli tag is in XMP data that is damaged or too large; {tags.HOW}"
+    if text is None:
         return None, None
     try:
         return tags.parse(str(text), image.size), None
     except ImageError as error:
         return None, str(error)
+
+
+def _in_xmp(image: Image.Image) -> dict[str, str]:
+    """Our properties in an image's XMP. Raises ``DamagedXmp``."""
+    packet = metadata.packet_of(image)
+    return {} if packet is None else xmp.properties(packet)
+
+
+def _grey_again(pixels: Pixels, image: Image.Image, tag: Tag | None) -> Pixels:
+    """One channel of three where ``down`` made one, and the format has no grey."""
+    if tag is None or pixels.shape[2] == 1 or _in_xmp(image).get(xmp.CHANNELS) != "1":
+        return pixels
+    grey: Pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
+    return grey
 
 
 def _reason(error: BaseException) -> str:
@@ -203,6 +222,7 @@ def apply(image: Image.Image, reopen: Reopen = lambda: None, chunks: png.Chunks 
     image.load()
     tag, tag_error = tag_of(image, chunks)  # once it is decoded: chunks may stand at the end
     pixels, alpha = _planes(image, step) if levels is None else _planes_of_levels(levels, image)
+    pixels = _grey_again(pixels, image, tag)
     orientation, notes = _orientation(image)
     said = _metadata(image, reopen, chunks)
     if notes:

@@ -12,13 +12,18 @@ from carcli.images.alpha import filled
 from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag, natural_size
+from carcli.images.written import JPEG, Encoding
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
+from carcli.models.lanczos import LanczosDown
 from carcli.ops.resize import Kernel, resize
 from carcli.rescale import tiling
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_precision
-from carcli.weights.choose import Choice
+from carcli.weights.choose import Choice, loss
+
+LOST = "was saved with loss: what {} hid in its single levels is gone, and it is restored as an ordinary image would be"
+USUAL_LOSS = Encoding(JPEG, 90)  # what an LR image is most likely saved as by somebody who does not think of it
 
 ALPHA: Kernel = "bicubic"  # what resizes alpha where the scale alone does not make the size
 
@@ -31,6 +36,7 @@ class PictureRescaler:
         self.family = choice.description.family
         self.scale = choice.description.scale
         self.digest = choice.digest
+        self.choice = choice
         self.device, self.precision = device, pick_precision(precision)
         for net in pair:
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -59,6 +65,11 @@ class PictureRescaler:
     def keeps_grey(self) -> bool:
         """Whether a grey image's LR image is grey, and loses nothing by it: nothing is hidden in colours."""
         return self.to_grey or self._down.keeps_grey
+
+    def loss(self, encoding: Encoding) -> str | None:
+        """What an LR file in that format would cost, in words; None where the pair hides nothing, or was trained through one."""
+        carried = self.choice.description.carrier is not None or isinstance(self._down, BicubicDown | LanczosDown)
+        return None if carried or encoding.quality is None else loss(self.choice, encoding.format.name, encoding.quality)
 
     def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE, was_grey: bool = False) -> Pixels:
         """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey.
@@ -118,6 +129,8 @@ class PictureRescaler:
             tag=tag,
             tag_error=None,
             notes=notes,
+            exact=self.loss(USUAL_LOSS),
+            lossy=False,
         )
 
     def restored_size(self, picture: Picture) -> tuple[int, int]:
@@ -164,8 +177,8 @@ class PictureRescaler:
         if kernel is None:
             pixels = self.restore(lr, tile, turn, was_grey)[:height, :width]
         else:
-            restored = self._run(self._up, lr, False, tile, turn, rounded=False)
-            pixels = resize(restored, (width, height), kernel, rounded=True, before_band=turn.check)
+            enlarged = self._run(self._up, lr, False, tile, turn, rounded=False)
+            pixels = resize(enlarged, (width, height), kernel, rounded=True, before_band=turn.check)
             pixels = grey.averaged(pixels) if was_grey else pixels
         alpha = picture.alpha
         if alpha is not None and kernel is not None:
@@ -173,7 +186,10 @@ class PictureRescaler:
         elif alpha is not None and self.scale > 1:
             alpha = self._run(self._alpha_up, alpha, False, tile, turn)[:height, :width]
         icc, notes = profile.in_grey(picture.icc) if pixels.shape[2] == 1 else profile.fitting(picture.icc, 3)
-        return replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
+        if tag is not None and picture.lossy and self.loss(USUAL_LOSS) is not None:
+            notes = (LOST.format(self.id), *notes)
+        restored = replace(picture, pixels=pixels, alpha=alpha, icc=icc, tag=None, tag_error=None, notes=notes)
+        return replace(restored, exact=None, lossy=False)
 
 
 def _times(size: tuple[int, int], scale: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -15,10 +16,12 @@ import numpy as np
 import torch
 
 from carcli.errors import ImageError, UsageError
-from carcli.images import codec, exchange
+from carcli.images import codec, exchange, written
 from carcli.images.exchange import Progress
+from carcli.images.kept import kept
 from carcli.images.picture import Picture
 from carcli.images.tag import MAX_SCALE, natural_size
+from carcli.images.written import Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale import tiling
 from carcli.rescale.pictures import PictureRescaler
@@ -68,7 +71,7 @@ class Rescaler(PictureRescaler):
     (1, C, H, W), ``Picture``; for paths, bytes and binary files a ``Picture``, which has
     ``save``. Arrays and tensors are uint8, or floats in [0, 1]. See ``carcli.images.exchange``.
 
-    What ``down`` gives carries a tag: saved as PNG, by Pillow's ``save`` too, ``carcli up``
+    What ``down`` gives carries a tag: saved as PNG or as lossless WebP, by Pillow's ``save`` too, ``carcli up``
     restores it with the right model and crops it to the original's size. Arrays and tensors
     cannot carry one; give ``up`` of the same pair the ``size`` then.
 
@@ -258,13 +261,47 @@ class Rescaler(PictureRescaler):
         width, height = (max(1, math.floor(n * Fraction(str(self.factor)))) for n in picture.size)
         return width, height
 
-    def down_bytes(self, data: bytes, **options: Unpack[DownOptions]) -> bytes:
-        """An image file's bytes → its LR image as a PNG's bytes, tag and all; keywords as for ``down``."""
-        return codec.to_bytes(self.down(data, **options))
+    def down_bytes(
+        self,
+        data: bytes,
+        format: str = "png",  # noqa: A002 - as options have it
+        quality: int | None = None,
+        *,
+        lossy: bool = False,
+        **options: Unpack[DownOptions],
+    ) -> bytes:
+        """An image file's bytes → its LR image's, tag and all, as ``png``, ``webp``, ``jpeg`` or ``avif``.
 
-    def up_bytes(self, data: bytes, **options: Unpack[UpOptions]) -> bytes:
-        """An LR image file's bytes → the restored image as a PNG's bytes; keywords as for ``up``."""
-        return codec.to_bytes(self.up(data, **options))
+        ``quality``, 1 to 100: where None, WebP is lossless, JPEG has 90 and AVIF 75. Other keywords are as for ``down``.
+        Raises ``UsageError`` where the format does not keep what this pair hides, unless ``lossy`` is true.
+        """
+        encoding = written.encoding(format, quality)
+        cost = self.loss(encoding)
+        if cost is not None and not lossy:
+            raise UsageError(f"{cost}; write png or webp without a quality, or pass lossy=True")
+        if options.get("refinement") and encoding.lossy:
+            raise UsageError(f"refinement settles single levels, which {encoding.name} changes; leave one of them out")
+        return _as_file(self.down(data, **options), encoding)
+
+    def up_bytes(
+        self,
+        data: bytes,
+        format: str = "png",  # noqa: A002 - as options have it
+        quality: int | None = None,
+        **options: Unpack[UpOptions],
+    ) -> bytes:
+        """An LR image file's bytes → the restored image's, as ``png``, ``webp``, ``jpeg`` or ``avif``.
+
+        ``quality``, 1 to 100: where None, WebP is lossless, JPEG has 95 and AVIF 75. Other keywords are as for ``up``.
+        """
+        return _as_file(self.up(data, **options), written.encoding(format, quality, lr=False))
+
+
+def _as_file(picture: Picture, encoding: Encoding) -> bytes:
+    """A picture's file; what it cannot keep is warned of."""
+    for note in kept(picture, encoding)[1]:
+        warnings.warn(note, stacklevel=3)
+    return codec.to_bytes(picture, encoding)
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> int | None:

@@ -12,15 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from carcli.images.picture import Pixels
+from carcli.images.written import encoding
 from carcli.ops.jpeg import BLOCK, approximate
 from carcli.ops.quantise import to_float, to_uint8
-
-SUBSAMPLING = "4:2:0"
 
 
 def _coded(pixels: Pixels, quality: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=SUBSAMPLING)
+    how = encoding("jpeg", quality)
+    Image.fromarray(pixels).save(file, how.format.pillow, **how.options)
     return file.getvalue()
 
 

@@ -218,7 +218,8 @@ class Trainer:
             if fidelity.hr > counters.best and self.schedule.guidance_at(self.done) == 1:
                 counters.best = fidelity.hr
                 model = recipe.model
-                description = checkpoint.Description(recipe.name, model.family, model.scale, model.down, model.up)
+                carrier = None if recipe.loss.carrier == "none" else recipe.loss.carrier
+                description = checkpoint.Description(recipe.name, model.family, model.scale, model.down, model.up, carrier)
                 with self.folder.writing(self._rescue):
                     checkpoint.write(self.folder.best, description, down, up)
             self.fidelity = fidelity

@@ -1,7 +1,7 @@
 """A checkpoint as a file: both networks of a pair in one safetensors file that describes itself.
 
 Tensor names are those of the networks behind ``down.`` and ``up.``; the header's metadata
-holds, under ``carcli``, a JSON object with id, family, scale and architecture arguments.
+holds, under ``carcli``, a JSON object with id, family, scale, architecture arguments and, where it has one, carrier.
 
 A file is read once, as bytes: what is checked is what is used. Nothing is built before the header
 says that the file holds exactly the tensors of the networks that it describes.
@@ -29,7 +29,7 @@ from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 from carcli.runtime.records import Record, complaint
 from carcli.weights.header import Header
-from carcli.weights.manifest import Entry, Id
+from carcli.weights.manifest import Carrier, Entry, Id, variety
 from carcli.weights.store import MAX_BYTES, digest_of
 
 MAX_DESCRIPTION = 1 << 16  # characters of JSON
@@ -45,11 +45,19 @@ class Description:
     scale: int
     down: Mapping[str, Any] = field(default_factory=dict)  # architecture arguments of the downscaler
     up: Mapping[str, Any] = field(default_factory=dict)  # and of the upscaler
+    carrier: str | None = None  # the lossy format that it was trained through (``jpeg``); None: LR images need every level
 
     @classmethod
     def of(cls, entry: Entry) -> Description:
         """Of a checkpoint of the manifest."""
-        return cls(id=entry.id, family=entry.family, scale=entry.scale, down=entry.down, up=entry.up)
+        return cls(
+            id=entry.id, family=entry.family, scale=entry.scale, down=entry.down, up=entry.up, carrier=entry.carrier or None
+        )
+
+    @property
+    def variety(self) -> str:
+        """Its family as users name it."""
+        return variety(self.family, self.carrier)
 
 
 class _Stored(Record):
@@ -60,6 +68,7 @@ class _Stored(Record):
     scale: Annotated[int, Field(ge=1, le=MAX_SCALE)]
     down: dict[str, Any] = Field(default_factory=dict)
     up: dict[str, Any] = Field(default_factory=dict)
+    carrier: Carrier | None = None
 
 
 def _check(fields: Mapping[str, Any], source: str) -> None:
@@ -75,6 +84,8 @@ def write(path: Path, description: Description, down: nn.Module, up: nn.Module, 
     Raises ``WeightsError`` for a description that none could read.
     """
     fields = asdict(description)
+    if description.carrier is None:  # as files have it that know of none
+        del fields["carrier"]
     _check(fields, str(path))
     text = json.dumps(fields, sort_keys=True)
     if len(text) > MAX_DESCRIPTION:
@@ -111,7 +122,7 @@ def description(data: bytes, source: str) -> Description:
     if not isinstance(fields, dict):
         raise WeightsError(f"{source}: its carcli description is not a JSON object")
     _check(fields, f"{source}, its carcli description")
-    return Description(**fields)
+    return Description(**{**fields, "carrier": fields.get("carrier") or None})
 
 
 def describe(path: Path) -> Description:

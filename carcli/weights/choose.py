@@ -48,7 +48,7 @@ class Choice:
 
 def known_models() -> list[str]:
     """Everything that ``--model`` accepts besides files: families, then checkpoints."""
-    families = dict.fromkeys([*(entry.family for entry in manifest.entries()), *CLASSICAL])
+    families = dict.fromkeys([*(entry.variety for entry in manifest.entries()), *CLASSICAL])
     return [*families, BEST, *(entry.id for entry in manifest.entries())]
 
 
@@ -80,7 +80,7 @@ def choose(model: str, scale: int | None) -> Choice:
             return _repeated(_from_entry(entry), scale)
     if scale is None:
         scale = DEFAULT_SCALE
-    candidates = _best(scale) if model == BEST else [entry for entry in manifest.entries() if entry.family == model]
+    candidates = _best(scale) if model == BEST else [entry for entry in manifest.entries() if entry.variety == model]
     if not candidates:
         raise WeightsError(f"unknown model {model!r}; known: {', '.join(known_models())}, or a .safetensors file")
     choice = _of_candidates(candidates, scale)
@@ -103,7 +103,7 @@ def scales_of(model: str) -> Scales:
     if model in CLASSICAL:
         return Scales((), tuple(range(2, MAX_SCALE + 1)))
     entries = [*_best(2), *_best(DEFAULT_SCALE)] if model == BEST else manifest.entries()
-    family = {entry.scale for entry in entries if model in (BEST, entry.family)}
+    family = {entry.scale for entry in entries if model in (BEST, entry.variety)}
     if family:
         return Scales(tuple(sorted(family - {1})), _products(family))
     own = choose(model, None)
@@ -121,11 +121,42 @@ def _products(factors: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(found - {1}))
 
 
+def choose_carried(carrier: str, scale: int | None) -> Choice | None:
+    """The checkpoint that is meant for LR files of a lossy format: trained through that, else through another one.
+
+    None where there is none for the scale (None: 4).
+    """
+    entries = [entry for entry in manifest.entries() if entry.carrier]
+    for name in dict.fromkeys(entry.variety for entry in sorted(entries, key=lambda entry: entry.carrier != carrier)):
+        choice = _of_candidates([entry for entry in entries if entry.variety == name], scale or DEFAULT_SCALE)
+        if choice is not None:
+            return choice
+    return None
+
+
+def loss(choice: Choice, form: str, quality: int) -> str:
+    """What a lossy file costs a checkpoint that was not trained for one: as measured, at the nearest quality; else in words."""
+    description = choice.description
+    figures = choice.entry.figures if choice.entry is not None else ()
+    own = choice.entry is not None and choice.entry.scale == description.scale
+    exact = {f.dataset: f for f in figures if own and f.plain}
+    through = [f for f in figures if own and f.carrier and not f.scale and f.dataset in exact]
+    if not through:
+        gone = "its colours do not come back" if description.scale == 1 else "it restores no better than bicubic"
+        return f"nothing that {description.id} hides in an LR image survives a lossy file: {gone}"
+    nearest = min(through, key=lambda f: (f.carrier != form, abs(f.quality - quality)))
+    before, after = (f.psnr_rgb or f.psnr_y for f in (exact[nearest.dataset], nearest))
+    return (
+        f"{description.id} needs every level of its LR images: on {nearest.dataset} it restores {after:.2f} dB "
+        f"from {nearest.carrier} {nearest.quality}, {before:.2f} without loss"
+    )
+
+
 def family_of(checkpoint_id: str) -> str | None:
-    """The family of a checkpoint, or of several joined by ``+``, that this carcli has, else None."""
+    """The family, as users name it, of a checkpoint, or of several joined by ``+``, that this carcli has, else None."""
     if checkpoint_id in CLASSICAL:
         return checkpoint_id
-    family_by_id = {entry.id: entry.family for entry in manifest.entries()}
+    family_by_id = {entry.id: entry.variety for entry in manifest.entries()}
     families = {family_by_id.get(part) for part in checkpoint_id.split(PLUS)}
     return families.pop() if len(families) == 1 else None
 
@@ -160,11 +191,12 @@ def _of_candidates(candidates: Sequence[manifest.Entry], scale: int) -> Choice |
 def _chain(steps: Sequence[Choice]) -> Choice:
     """Checkpoints of one family one after another, as one whose id and digest tell them."""
     identity = PLUS.join(step.description.id for step in steps)
-    families = {step.description.family for step in steps}
+    families = {step.description.variety for step in steps}
     if len(families) > 1:
         raise WeightsError(f"{identity}: joins families ({', '.join(sorted(families))}); a chain has one")
     digest = hashlib.sha256(PLUS.join(step.digest for step in steps).encode()).hexdigest()
-    description = Description(id=identity, family=families.pop(), scale=math.prod(step.scale for step in steps))
+    scale, last = math.prod(step.scale for step in steps), steps[-1].description
+    description = Description(id=identity, family=last.family, scale=scale, carrier=last.carrier)
     return Choice(description, path=None, digest=digest, steps=tuple(steps))
 
 
@@ -190,16 +222,17 @@ def _exponent(base: int, power: int) -> int | None:
 
 def _best(scale: int) -> list[manifest.Entry]:
     """The checkpoints for a scale from the best on; where there are none, those of the family that is best at x2."""
-    best = _ranked([entry for entry in manifest.entries() if entry.scale == scale])
+    exact = [entry for entry in manifest.entries() if not entry.carrier]
+    best = _ranked([entry for entry in exact if entry.scale == scale])
     if best:
         return best
-    family = _ranked([entry for entry in manifest.entries() if entry.scale == 2])[0].family
-    return [entry for entry in manifest.entries() if entry.family == family]
+    family = _ranked([entry for entry in exact if entry.scale == 2])[0].family
+    return [entry for entry in exact if entry.family == family]
 
 
 def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
     """Checkpoints of one scale from the best to the worst, by mean PSNR over the datasets that all of them were measured on."""
-    psnr = {entry.id: {f.dataset: f.psnr_y for f in entry.figures if not f.scale} for entry in candidates}
+    psnr = {entry.id: {f.dataset: f.psnr_y for f in entry.figures if f.plain} for entry in candidates}
     measured = [set(figures) for figures in psnr.values() if figures]
     shared = set.intersection(*measured) if measured else set()
     return sorted(candidates, key=lambda entry: sum(psnr[entry.id].get(name, 0.0) for name in shared), reverse=True)

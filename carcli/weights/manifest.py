@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from carcli.errors import WeightsError
-from carcli.images import tag
+from carcli.images import tag, written
 from carcli.runtime import toml
 from carcli.runtime.records import Record, complaint
 
@@ -53,8 +53,21 @@ def _check_source(address: str) -> str:
     return address
 
 
+def check_carrier(carrier: str) -> str:
+    """``carrier`` where it is a format that can lose something, or empty. Raises ``ValueError``, fit for a user, where not."""
+    if carrier and carrier not in written.LOSSY:
+        raise ValueError(f"carrier {carrier[:20]!r} is none of {', '.join(written.LOSSY)}")
+    return carrier
+
+
+def variety(family: str, carrier: str | None) -> str:
+    """A family as users name it: with what its pairs were trained through, where that loses something (``tad-jpeg``)."""
+    return f"{family}-{carrier}" if carrier else family
+
+
 Id = Annotated[str, AfterValidator(check_id)]
 FileName = Annotated[str, AfterValidator(_check_file)]
+Carrier = Annotated[str, AfterValidator(check_carrier)]
 Digest = Annotated[str, AfterValidator(_check_digest)]
 Source = Annotated[str, AfterValidator(_check_source)]
 Size = Annotated[int, Field(ge=0)]  # bytes
@@ -85,6 +98,19 @@ class Figures(Record):
     lr_psnr_seen: float = 0.0  # dB over all channels of the LR images, both blurred by a Gaussian of one LR pixel; 0: unknown
     psnr_rgb: float = 0.0  # dB over all channels, where that is what counts: colour restored from grey
     scale: int = 0  # where it is not the checkpoint's own: reached by applying it again and again
+    carrier: Carrier = ""  # the lossy format that the LR image went through, at ``quality``; empty: a PNG
+    quality: Annotated[int, Field(ge=0, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _a_carrier_has_a_quality(self) -> Figures:
+        if bool(self.carrier) != bool(self.quality):
+            raise ValueError("carrier and quality go together")
+        return self
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is of the checkpoint at its own scale, its LR images kept without loss."""
+        return not (self.scale or self.carrier)
 
     @property
     def cell(self) -> str:
@@ -107,6 +133,7 @@ class Entry(Record):
     up: dict[str, Any] = Field(default_factory=dict)  # and of the upscaler
     sources: Annotated[tuple[Source, ...], Listed] = ()  # addresses of the file, tried in order
     archive: str = ""  # the archive that it is imported from
+    carrier: Carrier = ""  # the lossy format that it was trained through; empty: LR images need every level
     note: str = ""
     card: Card | None = None
     figures: Annotated[tuple[Figures, ...], Listed] = ()
@@ -116,6 +143,11 @@ class Entry(Record):
         if not (self.sha256 and self.bytes) and not self.archive:
             raise ValueError("sha256 or bytes is missing")
         return self
+
+    @property
+    def variety(self) -> str:
+        """Its family as users name it."""
+        return variety(self.family, self.carrier)
 
     @property
     def bundled(self) -> Path:
@@ -194,7 +226,7 @@ def parse(text: str, source: str) -> Manifest:
 
 @lru_cache(maxsize=1)
 def manifest() -> Manifest:
-    """The package's own manifest. In its order, the first checkpoint of a family and scale is its default.
+    """The package's own manifest. In its order, the first checkpoint of a variety and scale is its default.
 
     Raises ``WeightsError`` where the file is missing or wrong.
     """

@@ -182,6 +182,7 @@ class Pipeline:
             target,
             "done",
             notes=(*notes, *output.notes),
+            untagged=output.untagged,
             model=output.model,
             input_size=size,
             output_size=output.picture.size,

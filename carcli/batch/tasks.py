@@ -49,6 +49,7 @@ class Down:
         """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
         name = self.model or (GREY if self.to_grey else DEFAULT)
         rescaler = load(name, 1 if self.to_grey else self.scale, device, self.precision)
+        rescaler.refuse_to_shrink()
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
@@ -118,8 +119,8 @@ class Up:
         """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
         chosen, model = pick_device(device), self.request.model
         pick_precision(self.precision)
-        if model is not None and not model.endswith(".safetensors"):
-            choose(model, self.request.scale)  # an unknown model is an error at once, not once an image
+        if model is not None:
+            choose(model, self.request.scale)  # an error at once, not once an image
         on_device = partial(load, device=str(chosen), precision=self.precision)
         return [Upscaler(self, on_device)] * streams(chosen)
 
@@ -152,7 +153,7 @@ class Upscaler:
             picture = replace(picture, tag=None, tag_error=None)
         rescaler = self._rescaler(resolution.model, resolution.scale)
         restored = rescaler.up_picture(picture, self._task.tile, turn)
-        return Output(restored, rescaler.id, (*resolution.notes(rescaler.id), *restored.notes))
+        return Output(restored, rescaler.id, restored.notes, resolution.untagged(rescaler.id))
 
     def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
         return resolve(tag, self._task.request, tag_error)

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from carcli.batch.observer import Observer
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
+from carcli.rescale.resolve import Untagged
 from carcli.rescale.turn import Turn
 
 
@@ -19,6 +20,7 @@ class Output:
     picture: Picture
     model: str  # the checkpoint's id
     notes: tuple[str, ...] = ()  # for the user
+    untagged: Untagged | None = None  # where it was restored as an ordinary image: said once of all that are alike
 
 
 class Worker(Protocol):

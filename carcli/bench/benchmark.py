@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from carcli.bench import table
 from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
 from carcli.bench.datasets import Images
+from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError, WeightsError
 from carcli.models.families import CLASSICAL
 from carcli.rescale.refine import Refinement
@@ -40,6 +41,7 @@ class Plan:
     refinements: Sequence[Refinement | None] = (None,)
     widest_border: int = WIDEST_BORDER
     device: str = "auto"
+    thumbnails: Thumbnails | None = None  # restored instead of what the pairs themselves make
 
     @property
     def images(self) -> int:
@@ -85,7 +87,7 @@ def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
             bicubic = load("bicubic", scale, plan.device)
             for rescaler in group:
                 for refinement in plan.refinements:
-                    means += _mean(dataset, Setup(rescaler, bicubic, refinement, plan.widest_border), observers)
+                    means += _mean(dataset, Setup(rescaler, bicubic, refinement, plan.widest_border, plan.thumbnails), observers)
     if not means:
         raise ImageError("none of the images could be measured")
     rows = table.assemble(means)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from carcli.bench.datasets import Images
+from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError
 from carcli.images import codec, metrics
 from carcli.images.picture import Picture, Pixels
@@ -93,10 +94,13 @@ class Setup:
     bicubic: Rescaler
     refinement: Refinement | None = None
     widest_border: int = WIDEST_BORDER
+    thumbnails: Thumbnails | None = None  # restored instead of what the pair's own downscaler makes
 
     @property
     def name(self) -> str:
-        """What a row is called: the checkpoint, and the iterations its LR images were refined by."""
+        """What a row is called: the checkpoint, and what it restores or the iterations its LR images were refined by."""
+        if self.thumbnails is not None:
+            return f"{self.rescaler.id} of {self.thumbnails}"
         if self.refinement is None:
             return self.rescaler.id
         method = "" if self.refinement.method == "fast" else f" {self.refinement.method}"
@@ -121,13 +125,21 @@ class _Trip:
     peak_mb: float
 
 
+def _shrunk(setup: Setup, hr: Picture) -> Picture:
+    if setup.thumbnails is not None:
+        return replace(setup.thumbnails.downscaler(setup.rescaler.scale).down_picture(hr), tag=None)
+    if setup.refinement is not None:
+        return down_refined(setup.rescaler, hr, setup.refinement)[0]
+    return setup.rescaler.down_picture(hr)
+
+
 def _travel(setup: Setup, hr: Picture) -> _Trip:
     rescaler = setup.rescaler
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
-    down = rescaler.down_picture(hr) if setup.refinement is None else down_refined(rescaler, hr, setup.refinement)[0]
+    down = _shrunk(setup, hr)
     seconds_down = time.perf_counter() - began
-    file = codec.to_bytes(down)
+    file = codec.to_bytes(down) if setup.thumbnails is None else setup.thumbnails.file(down)
     lr = codec.decode(file)
     began = time.perf_counter()
     sr = rescaler.up_picture(lr)

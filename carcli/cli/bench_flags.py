@@ -49,6 +49,10 @@ class BenchFlags:
     ] = "edsr,tad,bicubic"
     refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = ""
     refine_method: Annotated[str | None, typer.Option(help="fast or hcd. Default: fast.", show_default=False)] = None
+    thumbnails: Annotated[
+        str | None,
+        typer.Option(help="Restore ordinary ones instead: bicubic, lanczos, or as JPEG: 'lanczos q75'.", show_default=False),
+    ] = None
     protocol: Annotated[
         Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
     ] = Protocol.sr

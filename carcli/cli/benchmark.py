@@ -16,6 +16,7 @@ from carcli.bench import benchmark, files, table
 from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Shown
 from carcli.bench.datasets import find_all
+from carcli.bench.thumbnails import Thumbnails
 from carcli.cli.bars import progress_bar
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
 from carcli.cli.common import (
@@ -118,6 +119,8 @@ def _plan(flags: BenchFlags) -> Plan:
     """What the options ask for, its datasets fetched. Raises ``UsageError`` and ``WeightsError``."""
     needs("--refine", bool(flags.refine), {"--refine-method": flags.refine_method})
     needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
+    excludes("--thumbnails", "--refine", flags.thumbnails is not None and bool(flags.refine))
+    thumbnails = None if flags.thumbnails is None else Thumbnails.parse(flags.thumbnails)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     refinements = _refinements(flags)
     models = [name.strip() for name in flags.model.split(",") if name.strip()]
@@ -129,7 +132,14 @@ def _plan(flags: BenchFlags) -> Plan:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))
     border = 0 if flags.protocol is Protocol.tad else WIDEST_BORDER
-    return Plan(datasets=datasets, pairs=pairs, refinements=refinements, widest_border=border, device=flags.device)
+    return Plan(
+        datasets=datasets,
+        pairs=pairs,
+        refinements=refinements,
+        widest_border=border,
+        device=flags.device,
+        thumbnails=thumbnails,
+    )
 
 
 def _files(flags: BenchFlags, plan: Plan) -> Iterator[Observer]:

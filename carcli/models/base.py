@@ -29,6 +29,8 @@ class Network(nn.Module):
     tile: int = 512  # LR pixels a side of the default tile: activations take a few hundred MB
     channels_in: int = 3
     channels_out: int = 3
+    precisions: Sequence[str] = ("fp32", "bf16", "fp16")  # that it computes well in
+    channels_last: bool = True  # whether its weights may lie in memory that way, which is faster
     differentiable: bool = True  # whether a gradient flows from its result to its input
     adds: tuple[str, ...] = ()  # parts of it, by name, that change nothing until they are trained
 

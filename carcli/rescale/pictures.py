@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from carcli.errors import ImageError
+from carcli.errors import ImageError, UsageError
 from carcli.images import profile
 from carcli.images.alpha import filled
 from carcli.images.formats import MAX_PIXELS
@@ -30,14 +30,24 @@ class PictureRescaler:
         self.scale = choice.description.scale
         self.digest = choice.digest
         self.device, self.precision = device, pick_precision(precision)
+        self.only_up = choice.only_up
         for net in pair:
-            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if precision not in net.precisions:
+                raise UsageError(f"{self.id} does not compute in {precision}; use {' or '.join(net.precisions)}")
+            net.to(device)
+            if net.channels_last:
+                net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks = pair
         self._down, self._up = pair
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 
     def _run(self, network: Network, pixels: Pixels, down: bool, tile: int | None, turn: Turn) -> Pixels:
         return tiling.run(network, pixels, down=down, device=self.device, precision=self.precision, tile=tile, turn=turn)
+
+    def refuse_to_shrink(self) -> None:
+        """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
+        if self.only_up:
+            raise UsageError(f"{self.id} only enlarges images; shrink them with another model, edsr or tad")
 
     @property
     def to_grey(self) -> bool:

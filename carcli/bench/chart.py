@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")
 WIDTH, HEIGHT = 560, 340  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 24, 44  # of them around the plot
+FARTHEST = 1.6  # how far to the right curves go, in the farthest point's x
 APART = 12  # pixels between the names of two lines
 
 
@@ -42,6 +43,20 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A codec, from few bits to many; its name stands at its last place."""
+
+    name: str
+    places: tuple[tuple[float, float], ...]  # pixels
+    colour: str
+
+    @property
+    def path(self) -> str:
+        """As SVG has it."""
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.places)
+
+
+@dataclass(frozen=True)
 class Chart:
     """A plot of dB (upwards) over a cost or a likeness."""
 
@@ -49,6 +64,7 @@ class Chart:
     label: str  # of the horizontal axis
     points: tuple[Point, ...]
     lines: tuple[Line, ...]
+    curves: tuple[Curve, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     width: int = WIDTH
@@ -84,9 +100,17 @@ def scatter(
     points: Sequence[tuple[str, float, float]],
     lines: Sequence[tuple[str, float]],
     from_zero: bool = True,
+    curves: Mapping[str, Sequence[tuple[float, float]]] | None = None,
 ) -> Chart:
-    """Named points (x, dB), and named lines across at so many dB; x begins at zero, or near the least."""
-    xs, ys = [x for _, x, _ in points], [y for *_, y in points] + [y for _, y in lines]
+    """Named points (x, dB), named lines across at so many dB, and named curves; x begins at zero, or near the least.
+
+    Of the curves, what lies little further to the right than the points is shown.
+    """
+    xs = [x for _, x, _ in points]
+    seen = {name: [place for place in sorted(curve) if place[0] <= FARTHEST * max(xs)] for name, curve in (curves or {}).items()}
+    seen = {name: curve for name, curve in seen.items() if len(curve) > 1}
+    xs += [x for curve in seen.values() for x, _ in curve]
+    ys = [y for *_, y in points] + [y for _, y in lines] + [y for curve in seen.values() for _, y in curve]
     x_axis = _Axis(
         low=0.0 if from_zero else math.floor(min(xs) - 0.5),
         high=max(xs) * 1.15 or 1.0 if from_zero else math.ceil(max(xs) + 0.5),
@@ -100,11 +124,16 @@ def scatter(
         at = y_axis.at(y)
         free = all(abs(at - other.y) > APART for other in across if other.name)
         across.append(Line(name if free else "", at))
+    drawn = (
+        Curve(name, tuple((x_axis.at(x), y_axis.at(y)) for x, y in curve), COLOURS[-1 - i % len(COLOURS)])
+        for i, (name, curve) in enumerate(seen.items())
+    )
     return Chart(
         title=title,
         label=label,
         points=tuple(marks),
         lines=tuple(across),
+        curves=tuple(drawn),
         x_ticks=x_axis.ticks(),
         y_ticks=y_axis.ticks(),
     )

@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 560, 340  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 24, 44  # of them around the plot
 FARTHEST = 1.6  # how far to the right curves go, in the farthest point's x
 APART = 12  # pixels between the names of two lines
+CHARACTER, GAP = 6.5, 10  # pixels: about one of a name, and from a mark to its name
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class Point:
     x: float  # pixels
     y: float
     colour: str
+    name_y: float  # pixels, of its name's line: beside it, or below where another name stands
 
     @property
     def to_the_left(self) -> bool:
         """Whether its name stands to the left of it, because there is no room on the right."""
-        return self.x > WIDTH * 0.7
+        return _to_the_left(self.x)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Curve:
     name: str
     places: tuple[tuple[float, float], ...]  # pixels
     colour: str
+    name_y: float  # pixels, of its name's line
 
     @property
     def path(self) -> str:
@@ -94,6 +97,26 @@ class _Axis:
         return tuple(Tick(self.at(value), f"{value:g}") for value in values)
 
 
+def _to_the_left(x: float) -> bool:
+    return x > WIDTH * 0.7
+
+
+class _Names:
+    """Names in a plot, none over another."""
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[float, float, float]] = []  # left, right, y
+
+    def place(self, name: str, x: float, y: float, to_the_left: bool) -> float:
+        """The line, ``y`` or the nearest free one below it, of a name that begins or ends at ``x``."""
+        width = CHARACTER * len(name) + 2 * GAP
+        left, right = (x - width, x) if to_the_left else (x, x + width)
+        while any(left < end and right > begin and abs(y - other) < APART for begin, end, other in self._taken):
+            y += 1
+        self._taken.append((left, right, y))
+        return y
+
+
 def scatter(
     title: str,
     label: str,
@@ -118,16 +141,23 @@ def scatter(
         last=WIDTH - RIGHT,
     )
     y_axis = _Axis(low=math.floor(min(ys) - 0.5), high=math.ceil(max(ys) + 0.5), first=HEIGHT - BOTTOM, last=TOP)
-    marks = (Point(name, x_axis.at(x), y_axis.at(y), COLOURS[i % len(COLOURS)]) for i, (name, x, y) in enumerate(points))
+    names = _Names()
+    marks = []
+    for i, (name, x, y) in enumerate(points):
+        at_x, at_y = x_axis.at(x), y_axis.at(y)
+        name_y = names.place(name, at_x, at_y, _to_the_left(at_x))
+        marks.append(Point(name, at_x, at_y, COLOURS[i % len(COLOURS)], name_y))
     across: list[Line] = []
     for name, y in sorted(lines, key=lambda line: -line[1]):
         at = y_axis.at(y)
         free = all(abs(at - other.y) > APART for other in across if other.name)
         across.append(Line(name if free else "", at))
-    drawn = (
-        Curve(name, tuple((x_axis.at(x), y_axis.at(y)) for x, y in curve), COLOURS[-1 - i % len(COLOURS)])
-        for i, (name, curve) in enumerate(seen.items())
-    )
+    drawn = []
+    for i, (name, curve) in enumerate(seen.items()):
+        places = tuple((x_axis.at(x), y_axis.at(y)) for x, y in curve)
+        last_x, last_y = places[-1]
+        name_y = names.place(name, last_x, last_y - GAP, to_the_left=True)
+        drawn.append(Curve(name, places, COLOURS[-1 - i % len(COLOURS)], name_y))
     return Chart(
         title=title,
         label=label,

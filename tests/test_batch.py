@@ -28,6 +28,7 @@ from carcli.errors import CarcliError, UsageError, WeightsError
 from carcli.images import codec
 from carcli.rescale.refine import Refinement
 from carcli.rescale.rescaler import Rescaler, load
+from carcli.rescale.resolve import Untagged
 from carcli.runtime import files
 
 GREY_PROFILE = bytes(16) + b"GRAY" + bytes(16) + b"acsp" + bytes(100)  # its header is all that is looked at
@@ -158,8 +159,8 @@ def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
 def test_up_of_an_ordinary_image_says_so(photo):
     output = upscaler(scale=2)(codec.Picture(photo[:20, :30]))
     assert output.picture.size == (60, 40)
-    assert output.model == "edsr-base-x2"
-    assert output.notes == ("has no carcli tag: restored with edsr-base-x2, as super-resolution of an ordinary image",)
+    assert output.model == "edsr-base-x2@0.75"
+    assert (output.notes, output.untagged) == ((), Untagged("edsr-base-x2@0.75"))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_a_tag_that_disagrees_says_how_to_go_on(tagged, options, message):
 
 def test_an_ignored_tag_is_no_tag(tagged, photo):
     output = upscaler("edsr", 4, ignore_tag=True)(tagged)
-    assert (output.model, output.notes) == ("edsr-base-x4", ())
+    assert (output.model, output.notes, output.untagged) == ("edsr-base-x4@0.75", (), None)
     assert output.picture.size == (tagged.size[0] * 4, tagged.size[1] * 4)
 
 

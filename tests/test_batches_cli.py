@@ -17,8 +17,10 @@ from conftest import PHOTOS, noise, write_photos
 from PIL import Image
 from test_cli import carcli
 
-from carcli.batch import estimate
+from carcli.batch import Result, estimate
 from carcli.batch.journal import NAME
+from carcli.cli.reports import Terminal
+from carcli.rescale.resolve import Untagged
 from carcli.runtime import paths
 
 
@@ -246,3 +248,33 @@ def test_an_unreadable_file_is_one_failure_wherever_it_is_named(monkeypatch):
     code, _, err = carcli(*DOWN, "photos/0.png", "photos/1.png", "photos/2.png")
     assert (code, err) == (1, f"carcli: {Path('photos/0.png')}: Permission denied\n")
     assert names("lr") == ["1.png", "2.png"]
+
+
+def test_that_images_have_no_tag_is_said_once_a_batch_and_noted_of_each_in_json():
+    code, _, err = carcli("up", "photos", "--device", "cpu", "--model", "lanczos", "--scale", 2)
+    assert code == 0, err
+    assert err.count("carcli tag") == 1
+    assert "4 images have no carcli tag: restored with lanczos, as super-resolution of ordinary images" in err
+    _, out, err = carcli("up", "photos", "--device", "cpu", "--model", "lanczos", "--scale", 2, "-o", "again", "--json")
+    *images, summary = [json.loads(line) for line in out.splitlines()]
+    note = "has no carcli tag: restored with lanczos, as super-resolution of an ordinary image"
+    assert [image["notes"] for image in images] == [[note]] * 4
+    assert summary["untagged"] == 4
+    assert err == ""
+
+
+def test_a_pair_that_hides_is_taken_at_its_word_and_the_user_told_what_that_costs():
+    code, _, err = carcli("up", "photos/0.png", "--device", "cpu", "--model", "tad-x2")
+    assert code == 0, err
+    assert "1 image has no carcli tag: restored with tad-x2, which is for what its own down made" in err
+
+
+def test_a_watch_says_at_once_that_an_image_has_no_tag_and_then_no_more(capsys):
+    report = Terminal("up", bar=False)
+    untagged = Untagged("lanczos")
+    with report.begin(None):
+        for name in ("a.png", "b.png"):
+            report.show(Result(Path(name), None, "done", untagged=untagged), "compute")
+    assert capsys.readouterr().err.count("no carcli tag") == 1
+    report.sum_up("compute")
+    assert "2 images have no carcli tag" in capsys.readouterr().err

@@ -20,21 +20,25 @@ import typer
 
 from carcli.bench.compare import PNGS, Setup, compare
 from carcli.bench.datasets import find
+from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import CarcliError, UsageError
 from carcli.images.written import Encoding, encoding, encodings
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest, store
-from carcli.weights.manifest import Card, Entry, Figures
+from carcli.weights.choose import AT
+from carcli.weights.manifest import Card, Entry, Figures, OrdinaryFigures
 
 
 def to_toml(entry: Entry) -> str:
     """A manifest entry as it stands in weights.toml; what has its default value is left out."""
-    fields = entry.model_dump(exclude={"card", "figures"}, exclude_defaults=True)
+    fields = entry.model_dump(exclude={"card", "figures", "ordinary"}, exclude_defaults=True)
     lines = ["[[checkpoint]]", *_assignments(fields)]
     if entry.card is not None:
         lines += ["[checkpoint.card]", *_assignments(entry.card.model_dump())]
     for figures in entry.figures:
         lines += ["[[checkpoint.figures]]", *_assignments(figures.model_dump(exclude_defaults=True))]
+    for ordinary in entry.ordinary:
+        lines += ["[[checkpoint.ordinary]]", *_assignments(ordinary.model_dump())]
     return "\n".join(lines) + "\n"
 
 
@@ -90,6 +94,19 @@ def measure(path: Path, identity: str, places: Iterable[Place]) -> tuple[Figures
     return tuple(rows)
 
 
+def measure_ordinary(entry: Entry, thumbnails: str, dataset: str) -> OrdinaryFigures:
+    """What the upscaler of a checkpoint makes of a dataset's thumbnails, made as ``Thumbnails.parse`` takes it."""
+    scale, model = entry.scale, f"{entry.id}{AT}{entry.ordinary_strength:g}"
+    how = Thumbnails.parse(thumbnails)
+    bicubic = load("bicubic", scale, "cpu")
+    ours, lanczos = (
+        compare(find(dataset), Setup(load(name, scale, "cpu"), bicubic, thumbnails=how)).psnr_y for name in (model, "lanczos")
+    )
+    command = f"carcli bench --dataset {dataset} --scale {scale} --model {model},lanczos --thumbnails '{thumbnails}'"
+    figures = {"psnr_y": round(ours, 2), "lanczos_psnr_y": round(lanczos, 2)}
+    return OrdinaryFigures(dataset=dataset, thumbnails=thumbnails, command=command, **figures)
+
+
 def measure_again(entry: Entry, carriers: Sequence[Encoding] = ()) -> Entry:
     """A bundled checkpoint's entry, its figures measured again where they were before, and through ``carriers`` too."""
     places = [
@@ -98,7 +115,8 @@ def measure_again(entry: Entry, carriers: Sequence[Encoding] = ()) -> Entry:
     ]
     through = [Place(figures.dataset, entry.scale, carrier) for figures in entry.figures if figures.plain for carrier in carriers]
     places = list(dict.fromkeys([*places, *through]))
-    return entry.model_copy(update={"figures": measure(store.verified(entry), entry.id, places)})
+    ordinary = tuple(measure_ordinary(entry, figures.thumbnails, figures.dataset) for figures in entry.ordinary)
+    return entry.model_copy(update={"figures": measure(store.verified(entry), entry.id, places), "ordinary": ordinary})
 
 
 def card(run: Path, recipe: str, data: str, notes: str = "") -> Card:

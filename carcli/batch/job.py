@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from carcli.rescale.resolve import Untagged
+
 Status = Literal["done", "skipped", "failed"]
 Recorded = Literal["unknown", "same", "settings", "source"]  # what an output was made with, against now
 
@@ -44,6 +46,7 @@ class Result:
     kind: str | None = None
     existing: Recorded | None = None
     notes: tuple[str, ...] = ()
+    untagged: Untagged | None = None  # of an image that was restored as an ordinary one
     model: str | None = None
     input_size: tuple[int, int] | None = None  # width, height
     output_size: tuple[int, int] | None = None

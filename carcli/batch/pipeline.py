@@ -188,6 +188,7 @@ class Pipeline:
             target,
             "done",
             notes=(*notes, *output.notes, *left_out),
+            untagged=output.untagged,
             format=self._encoding.format.name,
             quality=self._encoding.quality,
             model=output.model,

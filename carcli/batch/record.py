@@ -35,7 +35,7 @@ def of_result(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "kind": result.kind,
         "existing": result.existing,
-        "notes": list(result.notes),
+        "notes": [*([result.untagged.told()] if result.untagged else []), *result.notes],
         "model": result.model,
         "input_width": input_width,
         "input_height": input_height,

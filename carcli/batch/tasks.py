@@ -66,6 +66,7 @@ class Down:
             return self._sized(name, scales, target, device, encoding)
         whole = None if target is None else target.scale
         rescaler = load(name, 1 if self.to_grey else whole, device, self.precision)
+        rescaler.refuse_to_shrink()
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
@@ -79,6 +80,8 @@ class Down:
             raise UsageError(f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}")
         for scale in scales.trained:
             choice = choose(name, scale)
+            if choice.only_up:
+                raise UsageError(f"{choice.description.id} only enlarges images; shrink them with another model, edsr or tad")
             if encoding.quality is not None and choice.description.carrier is None:
                 self._refuse_loss(loss(choice, encoding.format.name, encoding.quality))
         chosen = pick_device(device)
@@ -236,8 +239,8 @@ class Up:
         """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
         chosen, model = pick_device(device), self.request.model
         pick_precision(self.precision)
-        if model is not None and not model.endswith(".safetensors"):
-            choose(model, self.request.scale)  # an unknown model is an error at once, not once an image
+        if model is not None:
+            choose(model, self.request.scale)  # an error at once, not once an image
         on_device = partial(load_networks, device=chosen, precision=self.precision)
         return [Upscaler(self, on_device)] * streams(chosen)
 
@@ -275,7 +278,7 @@ class Upscaler:
             picture = replace(picture, tag=None, tag_error=None)
         rescaler = self._pair(resolution.model, resolution.scale)
         restored = rescaler.up_picture(picture, self._task.tile, turn)
-        return Output(restored, rescaler.id, (*resolution.notes(rescaler.id), *restored.notes))
+        return Output(restored, rescaler.id, restored.notes, resolution.untagged(rescaler.id))
 
     def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
         return resolve(tag, self._task.request, tag_error)

@@ -10,6 +10,7 @@ from carcli.batch.observer import Observer
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
 from carcli.images.written import Encoding
+from carcli.rescale.resolve import Untagged
 from carcli.rescale.turn import Turn
 
 
@@ -20,6 +21,7 @@ class Output:
     picture: Picture
     model: str  # the checkpoint's id
     notes: tuple[str, ...] = ()  # for the user
+    untagged: Untagged | None = None  # where it was restored as an ordinary image: said once of all that are alike
 
 
 class Worker(Protocol):

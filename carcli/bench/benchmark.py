@@ -9,6 +9,7 @@ from itertools import product
 from carcli.bench import table
 from carcli.bench.compare import PNGS, WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
 from carcli.bench.datasets import Images
+from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError, WeightsError
 from carcli.images.written import Encoding
 from carcli.models.families import CLASSICAL
@@ -44,6 +45,7 @@ class Plan:
     device: str = "auto"
     keep_grey: bool = False  # as of ``down``
     encodings: Sequence[Encoding] = (PNGS,)  # of the LR files
+    thumbnails: Thumbnails | None = None  # restored instead of what the pairs themselves make
 
     @property
     def images(self) -> int:
@@ -89,7 +91,15 @@ def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
             bicubic = load("bicubic", scale, plan.device)
             for rescaler in group:
                 for refinement, encoding in product(plan.refinements, plan.encodings):
-                    setup = Setup(rescaler, bicubic, refinement, plan.widest_border, plan.keep_grey, encoding)
+                    setup = Setup(
+                        rescaler,
+                        bicubic,
+                        refinement,
+                        plan.widest_border,
+                        keep_grey=plan.keep_grey,
+                        encoding=encoding,
+                        thumbnails=plan.thumbnails,
+                    )
                     means += _mean(dataset, setup, observers)
     if not means:
         raise ImageError("none of the images could be measured")

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from carcli.bench.datasets import Images
+from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError
 from carcli.images import codec, metrics
 from carcli.images.grey import in_colour
@@ -99,10 +100,13 @@ class Setup:
     widest_border: int = WIDEST_BORDER
     keep_grey: bool = False  # as of ``down``
     encoding: Encoding = PNGS  # of the LR file
+    thumbnails: Thumbnails | None = None  # restored instead of what the pair's own downscaler makes
 
     @property
     def name(self) -> str:
-        """What a row is called: the checkpoint, the iterations its LR images were refined by, the format where it is no PNG."""
+        """What a row is called: the checkpoint, what it restores, the iterations its LR images were refined by, their format."""
+        if self.thumbnails is not None:
+            return f"{self.rescaler.id} of {self.thumbnails}"
         carrier = "" if self.encoding.format is PNG else f" {self.encoding.name}"
         if self.refinement is None:
             return f"{self.rescaler.id}{carrier}"
@@ -128,16 +132,22 @@ class _Trip:
     peak_mb: float
 
 
+def _shrunk(setup: Setup, hr: Picture) -> Picture:
+    rescaler = setup.rescaler
+    if setup.thumbnails is not None:
+        return replace(setup.thumbnails.downscaler(rescaler.scale).down_picture(hr), tag=None)
+    if setup.refinement is not None:
+        return down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)[0]
+    return rescaler.down_picture(hr, size=rescaler.lr_size(*hr.size), keep_grey=setup.keep_grey)
+
+
 def _travel(setup: Setup, hr: Picture) -> _Trip:
     rescaler = setup.rescaler
     memory.reset_peak(rescaler.device)
     began = time.perf_counter()
-    if setup.refinement is None:
-        down = rescaler.down_picture(hr, size=rescaler.lr_size(*hr.size), keep_grey=setup.keep_grey)
-    else:
-        down, _ = down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)
+    down = _shrunk(setup, hr)
     seconds_down = time.perf_counter() - began
-    file = codec.to_bytes(down, setup.encoding)
+    file = codec.to_bytes(down, setup.encoding) if setup.thumbnails is None else setup.thumbnails.file(down)
     lr = codec.decode(file)
     began = time.perf_counter()
     sr = rescaler.up_picture(lr)

@@ -13,6 +13,7 @@ from carcli.bench import analysis
 from carcli.bench.benchmark import Observer
 from carcli.bench.compare import Measured, Shown
 from carcli.bench.names import Names, plain
+from carcli.bench.rate import Rates
 from carcli.bench.report import Report
 from carcli.bench.table import Row
 from carcli.errors import UsageError
@@ -114,16 +115,16 @@ class Offsets(Observer):
 
 
 class Page(Observer):
-    """The report, written in the end."""
+    """The report, written in the end; with what ``rates`` has measured by then."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._report = path, Report()
+    def __init__(self, path: Path, rates: Rates | None = None) -> None:
+        self._path, self._report, self._rates = path, Report(), rates
 
     def image(self, measured: Measured, shown: Shown) -> None:
         self._report.keep(measured, shown)
 
     def finish(self, rows: Sequence[Row]) -> None:
-        self._report.write(self._path, rows)
+        self._report.write(self._path, rows, self._rates.rates if self._rates is not None else ())
 
 
 def region(text: str) -> analysis.Region | None:

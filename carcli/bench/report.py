@@ -14,8 +14,10 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from carcli.bench import rate_table
 from carcli.bench.chart import Chart, scatter
 from carcli.bench.compare import Measured, Shown
+from carcli.bench.rate import Rate
 from carcli.bench.table import COLUMNS, LEGEND, Row, cells, used
 from carcli.images.metrics import luma
 from carcli.images.picture import Pixels
@@ -61,13 +63,17 @@ class Report:
         )
         self._figures.setdefault(name, []).append(figure)
 
-    def write(self, path: Path, rows: Sequence[Row]) -> None:
+    def write(self, path: Path, rows: Sequence[Row], rates: Sequence[Rate] = ()) -> None:
         """Write the page, whole or not at all. Raises ``OSError``."""
         page = PAGE.render(
             legend=LEGEND,
             columns={key: COLUMNS[key].title for key in used(rows)},
             rows=[(row["published"], cells(row)) for row in rows],
             charts=list(_charts(rows)),
+            rates=rate_table.cells(rates),
+            rate_titles=rate_table.TITLES,
+            rate_legend=rate_table.LEGEND,
+            rate_charts=list(rate_table.charts(rates)),
             images=self._figures,
             gain=GAIN,
         )

@@ -177,11 +177,12 @@ def comma_separated(rows: Sequence[Row]) -> str:
     fields = ["published", *[key for key in COLUMNS if key != "bytes"], "carrier", "quality", "of", "lr_bytes", "hr_bytes"]
     writer = csv.DictWriter(out, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _inert(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows)
+    writer.writerows({key: inert(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
+    """A text for a spreadsheet, which takes it for no formula."""
     text = shown(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 

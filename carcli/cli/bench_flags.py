@@ -56,6 +56,13 @@ class BenchFlags:
     quality: Annotated[list[int] | None, typer.Option(min=1, max=100, help="Of the carrier; repeatable.", show_default=False)] = (
         None
     )
+    thumbnails: Annotated[
+        str | None,
+        typer.Option(help="Restore ordinary ones instead: bicubic, lanczos, or as JPEG: 'lanczos q75'.", show_default=False),
+    ] = None
+    rate: Annotated[
+        bool, typer.Option("--rate", help="Instead of the table: bits and fidelity beside JPEG, WebP, AVIF of the full size.")
+    ] = False
     protocol: Annotated[
         Protocol, typer.Option(help="sr: PSNR and SSIM on Y, a border cut. tad: PSNR over RGB of HR and LR, whole images.")
     ] = Protocol.sr

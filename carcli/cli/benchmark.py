@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from carcli.bench import benchmark, files, table
+from carcli.bench import benchmark, files, rate_table, table
 from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Shown
 from carcli.bench.datasets import find_all
+from carcli.bench.rate import Rate, Rates
+from carcli.bench.thumbnails import Thumbnails
 from carcli.cli.bars import progress_bar
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
 from carcli.cli.common import (
@@ -41,13 +43,20 @@ from carcli.runtime.threads import within_limits
 
 
 class JsonLines(Observer):
-    """One object for each image and each mean."""
+    """One object for each image and each mean, and for each of ``rates`` in the end."""
+
+    def __init__(self, rates: Rates | None = None) -> None:
+        self._rates = rates
 
     def image(self, measured: Measured, shown: Shown) -> None:
         emit("image", asdict(measured))
 
     def mean(self, mean: Mean) -> None:
         emit("mean", {**asdict(mean.measured), "images": mean.images, "of": mean.of})
+
+    def finish(self, rows: Sequence[table.Row]) -> None:
+        for rate in self._rates.rates if self._rates is not None else ():
+            emit("rate", asdict(rate))
 
 
 class Failures(Observer):
@@ -73,7 +82,8 @@ class Failures(Observer):
 class Terminal(Observer):
     """A progress bar where standard error is a terminal, else a line for each image; the table in the end."""
 
-    def __init__(self, bar: Progress, images: int, flags: BenchFlags) -> None:
+    def __init__(self, bar: Progress, images: int, flags: BenchFlags, rates: Rates | None = None) -> None:
+        self._rates = rates
         self._bar, self._task = bar, bar.add_task("measuring", total=images)
         self._lines = not flags.quiet and not bar.console.is_terminal
         self._rows: Sequence[table.Row] = ()
@@ -96,7 +106,9 @@ class Terminal(Observer):
         rows = self._rows
         if not rows:
             return
-        if self._form is Format.table:
+        if self._rates is not None:
+            self._show_rates(self._rates.rates)
+        elif self._form is Format.table:
             out = Console() if Console().is_terminal else Console(width=200)
             show(table.rich(rows, out.width, self._tad), out.width)
         elif self._form is Format.md:
@@ -105,6 +117,17 @@ class Terminal(Observer):
             show(table.comma_separated(rows))
         else:
             show(table.as_json(rows))
+
+    def _show_rates(self, rates: Sequence[Rate]) -> None:
+        if self._form is Format.table:
+            out = Console() if Console().is_terminal else Console(width=200)
+            show(rate_table.rich(rates), out.width)
+        elif self._form is Format.md:
+            show(rate_table.markdown(rates))
+        elif self._form is Format.csv:
+            show(rate_table.comma_separated(rates))
+        else:
+            show(rate_table.as_json(rates))
 
 
 def _refinements(flags: BenchFlags) -> list[Refinement | None]:
@@ -119,6 +142,9 @@ def _plan(flags: BenchFlags) -> Plan:
     """What the options ask for, its datasets fetched. Raises ``UsageError`` and ``WeightsError``."""
     needs("--refine", bool(flags.refine), {"--refine-method": flags.refine_method})
     needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
+    excludes("--thumbnails", "--refine", flags.thumbnails is not None and bool(flags.refine))
+    excludes("--thumbnails", "--carrier", flags.thumbnails is not None and flags.carrier != "png")
+    thumbnails = None if flags.thumbnails is None else Thumbnails.parse(flags.thumbnails)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     refinements = _refinements(flags)
     carriers = encodings(flags.carrier, flags.quality or ())
@@ -131,6 +157,8 @@ def _plan(flags: BenchFlags) -> Plan:
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
     if flags.refine and any(pair.target is not None for group in pairs.values() for pair in group):
         raise UsageError("--refine takes scales that the models have; leave it out, or the others")
+    if thumbnails is not None and any(scale != int(scale) for scale in scales):
+        raise UsageError("--thumbnails takes whole scales; leave it out, or the others")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))
@@ -143,13 +171,14 @@ def _plan(flags: BenchFlags) -> Plan:
         device=flags.device,
         keep_grey=flags.keep_grey,
         encodings=carriers,
+        thumbnails=thumbnails,
     )
 
 
-def _files(flags: BenchFlags, plan: Plan) -> Iterator[Observer]:
+def _files(flags: BenchFlags, plan: Plan, rates: Rates | None) -> Iterator[Observer]:
     """What writes the files that the options ask for."""
     if flags.report is not None:
-        yield files.Page(flags.report)
+        yield files.Page(flags.report, rates)
     if flags.save is not None:
         yield files.SavedImages(flags.save)
     if flags.spectrum is not None:
@@ -179,13 +208,14 @@ def run(flags: BenchFlags) -> None:
         give_back_at_once()
     plan = _plan(flags)
     failures = Failures(flags.as_json)
-    observers = [failures, *_files(flags, plan)]
+    rates = Rates(plan.widest_border) if flags.rate else None
+    observers = [failures, *([rates] if rates else []), *_files(flags, plan, rates)]
     if flags.as_json:
         with _unwritable_is_said(flags):
-            benchmark.run(plan, [*observers, JsonLines()])
+            benchmark.run(plan, [*observers, JsonLines(rates)])
     else:
         bar = progress_bar(wanted=not flags.quiet)
-        terminal = Terminal(bar, plan.images, flags)
+        terminal = Terminal(bar, plan.images, flags, rates)
         try:
             with bar, _unwritable_is_said(flags):
                 benchmark.run(plan, [terminal, *observers])

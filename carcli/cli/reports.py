@@ -15,6 +15,7 @@ from carcli.batch.job import Recorded
 from carcli.batch.record import of_result
 from carcli.cli.bars import progress_bar
 from carcli.cli.common import emit, say, say_error, say_left_out
+from carcli.rescale.resolve import Untagged
 
 REASONS = 20  # the most frequent ones that a summary names
 EXISTING: dict[Recorded, str] = {  # what is said of outputs that were left alone
@@ -35,6 +36,7 @@ class Tally:
     pixels: int = 0  # of the larger of each image and its result
     input_bytes: int = 0
     output_bytes: int = 0
+    untagged: Counter[Untagged] = field(default_factory=Counter)  # images restored as ordinary ones
     larger: int = 0  # results that take more bytes than what they were made from
     began: float = field(default_factory=time.monotonic)
 
@@ -48,6 +50,8 @@ class Tally:
             self.pixels += max(w * h for w, h in (result.input_size or (0, 0), result.output_size or (0, 0)))
             self.input_bytes += result.input_bytes or 0
             self.output_bytes += result.output_bytes or 0
+            if result.untagged is not None:
+                self.untagged[result.untagged] += 1
             self.larger += (result.output_bytes or 0) > (result.input_bytes or 0)
 
     @property
@@ -70,6 +74,7 @@ class Report(Observer):
         self.verb, self.tally = verb, Tally()
         self.left_out: Mapping[str, int] = {}  # images of kinds that are not read here, by suffix
         self._enough = enough
+        self._watching = False  # no end is in sight
         columns = [
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -85,6 +90,7 @@ class Report(Observer):
     def begin(self, total: int | None) -> Report:
         """Count from now on; to be entered as a context while results come."""
         self.tally = Tally()
+        self._watching = total is None
         self._bar.reset(self._row, total=total, speed="")
         return self
 
@@ -130,6 +136,7 @@ class JsonLines(Report):
             "input_bytes": tally.input_bytes,
             "output_bytes": tally.output_bytes,
             "slowest": slowest,
+            "untagged": tally.untagged.total(),
             "reasons": dict(tally.reasons.most_common()),
             "existing": dict(tally.existing),
             "left_out": dict(self.left_out),
@@ -145,6 +152,8 @@ class Terminal(Report):
         super().tell(result)
         if result.status == "failed":
             return
+        if self._watching and result.untagged is not None and self.tally.untagged[result.untagged] == 1:
+            say_error(f"{result.source}: {result.untagged.told()}; said once")
         for note in result.notes:
             say_error(f"{result.source}: {note}")
         if result.status == "done" and result.input_size and result.output_size:
@@ -161,6 +170,8 @@ class Terminal(Report):
         say(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}")
         if tally.larger and self.verb == "down":
             say_error(f"{tally.larger} of the LR images take more bytes than the file they were made from")
+        for untagged, count in tally.untagged.items():
+            say_error(untagged.told(count))
         for how, count in tally.existing.items():
             say_error(f"{count} output{'s' * (count > 1)} {EXISTING[how]}")
         super().sum_up(slowest)

@@ -13,7 +13,8 @@ from carcli.cli.batches import BatchFlags, batch_options
 def up(
     flags: BatchFlags,
     model: Annotated[
-        str | None, typer.Option(help="Only this family or checkpoint. Default: what the image's tag says, else edsr-base.")
+        str | None,
+        typer.Option(help="Only this family, checkpoint or file. Default: what the tag says, else the best super-resolver."),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.")

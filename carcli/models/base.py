@@ -30,6 +30,8 @@ class Network(nn.Module):
     channels_in: int = 3
     channels_out: int = 3
     keeps_grey: bool = False  # whether it makes equal channels of equal ones: of grey it then makes one
+    precisions: Sequence[str] = ("fp32", "bf16", "fp16")  # that it computes well in
+    channels_last: bool = True  # whether its weights may lie in memory that way, which is faster
     differentiable: bool = True  # whether a gradient flows from its result to its input
     adds: tuple[str, ...] = ()  # parts of it, by name, that change nothing until they are trained
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from carcli.errors import ImageError
+from carcli.errors import ImageError, UsageError
 from carcli.images import grey, profile
 from carcli.images.alpha import filled
 from carcli.images.formats import MAX_PIXELS
@@ -38,8 +38,13 @@ class PictureRescaler:
         self.digest = choice.digest
         self.choice = choice
         self.device, self.precision = device, pick_precision(precision)
+        self.only_up = choice.only_up
         for net in pair:
-            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if precision not in net.precisions:
+                raise UsageError(f"{self.id} does not compute in {precision}; use {' or '.join(net.precisions)}")
+            net.to(device)
+            if net.channels_last:
+                net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks = pair
         self._down, self._up = pair
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
@@ -55,6 +60,11 @@ class PictureRescaler:
     ) -> tiling.Image:
         device, precision = self.device, self.precision
         return tiling.run(network, pixels, down=down, device=device, precision=precision, tile=tile, turn=turn, rounded=rounded)
+
+    def refuse_to_shrink(self) -> None:
+        """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
+        if self.only_up:
+            raise UsageError(f"{self.id} only enlarges images; shrink them with another model, edsr or tad")
 
     @property
     def to_grey(self) -> bool:

@@ -164,6 +164,7 @@ class Rescaler(PictureRescaler):
         >>> carcli.load("bicubic", scale=4).down(np.zeros((10, 7, 3), np.uint8)).shape
         (3, 2, 3)
         """
+        self.refuse_to_shrink()
         tile = _whole("tile", tile, tiling.SMALLEST)
         refinement = _refinement(refinement)
         target = self.target if size is None else Target(size=size)

@@ -5,23 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from carcli.errors import ImageError
+from carcli.errors import ImageError, WeightsError
 from carcli.images.tag import Tag
-from carcli.models.families import DEFAULT
-from carcli.weights import manifest
-from carcli.weights.choose import BEST, PLUS, choose, family_of
+from carcli.models.families import CLASSICAL, DEFAULT
+from carcli.weights.choose import BEST, ORDINARY, choose, families, family_of, is_file, super_resolves
 
-ORDINARY = "edsr-base"  # the checkpoints, edsr-base-x2 and -x4, that restore images which nobody prepared for it
-ORDINARY_SCALE = 4
+ORDINARY_SCALE = 4  # of images without a tag, where none is asked for
 
 
 @dataclass(frozen=True)
 class Request:
     """What a user asks of ``up``; where None, the tag decides."""
 
-    model: str | None = None  # a family, a checkpoint, ``best``, or the path of a .safetensors file
+    model: str | None = None  # a family, a checkpoint, ``best``, ``ordinary``, or the path of a file
     scale: int | None = None
     ignore_tag: bool = False
+
+
+@dataclass(frozen=True)
+class Untagged:
+    """An image without a tag was restored: what a user should know of it, and of all that are like it."""
+
+    model: str  # the checkpoint's id
+    hides: bool = False  # whether it restores well only what its own ``down`` made
+
+    def told(self, images: int = 0) -> str:
+        """Of one image, whose name comes before it; or of so many."""
+        if images:
+            whose = f"{images} image{'s have' if images > 1 else ' has'} no carcli tag: restored with {self.model}"
+        else:
+            whose = f"has no carcli tag: restored with {self.model}"
+        if self.hides:
+            return f"{whose}, which is for what its own down made: anything else is worse than by Lanczos; leave --model out"
+        return f"{whose}, as super-resolution of {'ordinary images' if images > 1 else 'an ordinary image'}"
 
 
 @dataclass(frozen=True)
@@ -31,12 +47,11 @@ class Resolution:
     model: str  # as ``choose`` takes it
     scale: int
     basis: Literal["tag", "no tag", "tag ignored"]
+    hides: bool = False  # whether it looks for what no ``down`` has hidden in the image
 
-    def notes(self, checkpoint: str) -> tuple[str, ...]:
-        """What a user should know of an image that ``checkpoint`` restored."""
-        if self.basis != "no tag":
-            return ()
-        return (f"has no carcli tag: restored with {checkpoint}, as super-resolution of an ordinary image",)
+    def untagged(self, checkpoint: str) -> Untagged | None:
+        """What a user should know of an image that ``checkpoint`` restored; None where its tag was read, or ignored."""
+        return Untagged(checkpoint, self.hides) if self.basis == "no tag" else None
 
 
 def resolve(tag: Tag | None, request: Request, tag_error: str | None = None) -> Resolution:
@@ -53,7 +68,7 @@ def resolve(tag: Tag | None, request: Request, tag_error: str | None = None) -> 
         raise ImageError(f"its tag says scale {tag.scale}, not {request.scale}; leave --scale out, or pass --ignore-tag")
     family = family_of(tag.checkpoint)
     if request.model is not None and request.model not in (BEST, tag.checkpoint, family):
-        if not request.model.endswith(".safetensors"):
+        if not is_file(request.model) or choose(request.model, None).only_up:
             raise ImageError(f"was made with {tag.checkpoint}, not {request.model}; leave --model out, or pass --ignore-tag")
         return Resolution(request.model, tag.scale, basis="tag")
     if family is None:
@@ -65,21 +80,20 @@ def resolve(tag: Tag | None, request: Request, tag_error: str | None = None) -> 
 
 
 def _untagged(request: Request) -> Resolution:
-    """Super-resolution: a pair's own upscaler looks for what its downscaler has hidden, and here none has hidden anything."""
+    """Super-resolution: a pair's own upscaler looks for what its downscaler has hidden, and here none has hidden anything.
+
+    A family, ``best`` and nothing at all mean the best super-resolver that is here; a checkpoint or a file is taken at its
+    word, for the image may have lost its tag.
+    """
     basis: Literal["no tag", "tag ignored"] = "tag ignored" if request.ignore_tag else "no tag"
-    if request.model not in (None, DEFAULT):
-        scale = request.scale or choose(request.model, None).description.scale
-        return Resolution(request.model, scale, basis)
-    scale = request.scale or ORDINARY_SCALE
-    return Resolution(_super_resolver(scale) or DEFAULT, scale, basis)
-
-
-def _super_resolver(scale: int) -> str | None:
-    """The checkpoint for ordinary images at a scale, or several one after another, the smaller steps first."""
-    steps: list[str] = []
-    left = scale
-    for entry in sorted(manifest.entries(), key=lambda entry: -entry.scale):
-        while entry.id == f"{ORDINARY}-x{entry.scale}" and left % entry.scale == 0:
-            steps.append(entry.id)
-            left //= entry.scale
-    return PLUS.join(reversed(steps)) if steps and left == 1 else None
+    model = request.model or ORDINARY
+    if model not in CLASSICAL and model in (ORDINARY, BEST, *families()):
+        scale = request.scale or ORDINARY_SCALE
+        try:
+            choose(ORDINARY, scale)
+        except WeightsError:
+            model = request.model or DEFAULT  # says which scales there are, or at scale 1 finds colours in grey
+        else:
+            return Resolution(ORDINARY, scale, basis)
+    choice = choose(model, request.scale)
+    return Resolution(model, choice.scale, basis, hides=not super_resolves(choice))

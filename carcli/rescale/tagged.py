@@ -12,7 +12,7 @@ from carcli.images.exchange import Progress
 from carcli.images.picture import Picture
 from carcli.rescale.loaded import Loaded
 from carcli.rescale.rescaler import Rescaler, UpOptions, load_networks
-from carcli.weights.choose import family_of
+from carcli.weights.choose import ORDINARY, family_of
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,10 @@ def _named_by(picture: Picture) -> tuple[str, int]:
         raise ImageError(picture.tag_error)
     tag = picture.tag
     if tag is None:
-        raise ImageError("has no carcli tag, so its model is unknown; name one: carcli.load(model, scale).up(image)")
+        raise ImageError(
+            "has no carcli tag, so its model is unknown; name it, or restore the image as an ordinary one: "
+            f'carcli.load("{ORDINARY}").up(image)'
+        )
     if family_of(tag.checkpoint) is None:
         raise ImageError(
             f"was made with checkpoint {tag.checkpoint}, which this carcli does not have; "

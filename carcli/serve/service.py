@@ -75,7 +75,8 @@ class Service:
             picture = replace(picture, tag=None, tag_error=None)
         pair = self._pair(resolution.model, resolution.scale)
         restored = pair.up_picture(picture, turn=Turn(cancel))
-        return _answer(restored, pair, (*picture.notes, *resolution.notes(pair.id)))
+        untagged = resolution.untagged(pair.id)
+        return _answer(restored, pair, (*picture.notes, *([untagged.told()] if untagged is not None else ())))
 
     def info(self, file: bytes) -> dict[str, Any]:
         """Size and tag of an image file. Raises ``ImageError``."""

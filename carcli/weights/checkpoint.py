@@ -107,6 +107,11 @@ def content(path: Path) -> bytes:
         raise WeightsError(f"{path}: {paths.reason(error)}") from error
 
 
+def describes_itself(data: bytes, source: str) -> bool:
+    """Whether a safetensors file says that it is a checkpoint of carcli's. Raises ``WeightsError`` for a damaged one."""
+    return "carcli" in Header.parse(data, source).metadata
+
+
 def description(data: bytes, source: str) -> Description:
     """The description stored in a checkpoint.
 

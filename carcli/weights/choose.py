@@ -10,20 +10,25 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.models.base import Pair
 from carcli.models.cascade import cascade
-from carcli.models.families import CLASSICAL
+from carcli.models.families import CLASSICAL, FOREIGN
+from carcli.models.foreign import Foreign
+from carcli.models.foreign import pair as foreign_pair
 from carcli.models.registry import build
-from carcli.weights import checkpoint, manifest, store
+from carcli.models.tempered import for_ordinary
+from carcli.weights import checkpoint, manifest, store, zoo
 from carcli.weights.checkpoint import Description
 
 PLUS = "+"  # between the ids of checkpoints that are applied one after another
+AT = "@"  # between a checkpoint's id and the strength of its upscaler on ordinary images
 BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
+ORDINARY = "ordinary"  # the best super-resolver that is here, for images that no ``down`` made
 MOST_STEPS = 7  # a tag holds no more ids
 DEFAULT_SCALE = 4  # of a family, where none is asked for
 
@@ -40,28 +45,45 @@ class Choice:
     digest: str
     entry: manifest.Entry | None = None  # of the manifest, unless a user named the file
     steps: tuple[Choice, ...] = ()
+    network: Foreign | None = field(default=None, repr=False, compare=False)  # somebody else's, which has no downscaler
+    strength: float | None = None  # of its upscaler alone, tempered for ordinary images; None: it is the pair as trained
 
     @property
     def scale(self) -> int:
         return self.description.scale
 
+    @property
+    def only_up(self) -> bool:
+        """Whether it enlarges, and there is nothing of it that shrinks."""
+        return self.network is not None or self.strength is not None or any(step.only_up for step in self.steps)
+
+
+def is_file(model: str) -> bool:
+    """Whether ``model`` names a file: a checkpoint of ours, or a network of somebody else's."""
+    return model.lower().endswith(zoo.SUFFIXES)
+
+
+def families() -> list[str]:
+    """Every family that there is a checkpoint of, and the classical ones."""
+    return list(dict.fromkeys([*(entry.variety for entry in manifest.entries()), *CLASSICAL]))
+
 
 def known_models() -> list[str]:
     """Everything that ``--model`` accepts besides files: families, then checkpoints."""
-    families = dict.fromkeys([*(entry.variety for entry in manifest.entries()), *CLASSICAL])
-    return [*families, BEST, *(entry.id for entry in manifest.entries())]
+    return [*families(), BEST, ORDINARY, *(entry.id for entry in manifest.entries())]
 
 
 def choose(model: str, scale: int | None) -> Choice:
-    """The checkpoint that ``model`` (family, checkpoint id, ``best``, or .safetensors file) means at ``scale``.
+    """The checkpoint that ``model`` (family, checkpoint id, ``best``, ``ordinary`` or .safetensors file) means at ``scale``.
 
-    ``scale`` None leaves it to the checkpoint; a family then takes 4. Ids joined by ``+`` are
+    ``scale`` None leaves it to the checkpoint; a family then takes 4. ``ID@0.75`` is its upscaler alone, which adds that part
+    of what it was trained to add to bicubic. Ids joined by ``+`` are
     applied one after another, and a single one as often as ``scale`` takes. Raises
     ``WeightsError`` that says what there is instead, and ``UsageError`` for a scale that makes no sense.
     """
     if scale is not None and not 1 <= scale <= MAX_SCALE:
         raise UsageError(f"scale must be a whole number from 1 to {MAX_SCALE}, not {scale}")
-    if model.endswith(".safetensors"):
+    if is_file(model):
         return _repeated(_from_file(Path(model)), scale)
     if model in CLASSICAL:
         return Choice(Description(id=model, family=model, scale=scale or DEFAULT_SCALE), path=None, digest="")
@@ -75,19 +97,48 @@ def choose(model: str, scale: int | None) -> Choice:
         if scale not in (None, chain.scale):
             raise WeightsError(f"{model}: is for scale {chain.scale}, not {scale}")
         return chain
+    if AT in model:
+        name, _, strength = model.partition(AT)
+        return _repeated(_tempered(choose(name, None), _strength(strength, model)), scale)
     for entry in manifest.entries():
         if entry.id == model:
             return _repeated(_from_entry(entry), scale)
     if scale is None:
         scale = DEFAULT_SCALE
-    candidates = _best(scale) if model == BEST else [entry for entry in manifest.entries() if entry.variety == model]
+    if model == BEST:
+        candidates = _best(scale)
+    elif model == ORDINARY:
+        candidates = _super_resolvers(scale)
+    else:
+        candidates = [entry for entry in manifest.entries() if entry.variety == model]
     if not candidates:
         raise WeightsError(f"unknown model {model!r}; known: {', '.join(known_models())}, or a .safetensors file")
     choice = _of_candidates(candidates, scale)
     if choice is None:
         scales = ", ".join(str(s) for s in sorted({entry.scale for entry in candidates if entry.scale > 1}))
         raise WeightsError(f"model {model!r} has no checkpoint at scale {scale}; it has {scales} and their products")
-    return choice
+    return _tempered(choice) if model == ORDINARY else choice
+
+
+def super_resolves(choice: Choice) -> bool:
+    """Whether what is chosen is for ordinary images too: it was measured on them, or its own downscaler hides nothing."""
+    if choice.network is not None:
+        return True
+    if choice.steps:
+        return all(super_resolves(step) for step in choice.steps)
+    if choice.entry is not None and choice.entry.ordinary:
+        return choice.entry.ahead_of_lanczos > 0
+    return choice.description.family in CLASSICAL or choice.description.down.get("net") in CLASSICAL
+
+
+def _strength(text: str, model: str) -> float:
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = 0.0
+    if not 0 < strength <= 1:
+        raise WeightsError(f"model {model!r}: a strength is a number above 0, and 1 at most: edsr-base-x4@0.75")
+    return strength
 
 
 @dataclass(frozen=True)
@@ -168,6 +219,10 @@ def _from_entry(entry: manifest.Entry) -> Choice:
 
 def _from_file(path: Path) -> Choice:
     data = checkpoint.content(path)
+    if not (path.suffix.lower() == zoo.SAFETENSORS and checkpoint.describes_itself(data, str(path))):
+        network = zoo.network(data, str(path))
+        description = Description(id=zoo.identity(path), family=FOREIGN, scale=network.scale)
+        return Choice(description, path=path, digest=store.digest_of(data), network=network)
     return Choice(checkpoint.description(data, str(path)), path=path, digest=store.digest_of(data))
 
 
@@ -230,6 +285,22 @@ def _best(scale: int) -> list[manifest.Entry]:
     return [entry for entry in exact if entry.family == family]
 
 
+def _super_resolvers(scale: int) -> list[manifest.Entry]:
+    """Those that are here of the family that restores ordinary images best, at ``scale`` where one has it, from the best on."""
+    here = [entry for entry in manifest.entries() if entry.ahead_of_lanczos > 0 and store.state(entry) != "missing"]
+    ranked = sorted(here, key=lambda entry: (entry.scale != scale, -entry.ahead_of_lanczos))
+    return [entry for entry in ranked if entry.family == ranked[0].family]
+
+
+def _tempered(choice: Choice, strength: float | None = None) -> Choice:
+    """The upscalers of what is chosen at a strength, or each at that which its entry gives for ordinary images."""
+    if choice.steps:
+        return _chain([_tempered(step, strength) for step in choice.steps])
+    strength = strength or (choice.entry.ordinary_strength if choice.entry is not None else 1.0)
+    identity = f"{choice.description.id}{AT}{strength:g}"
+    return replace(choice, description=replace(choice.description, id=identity), strength=strength)
+
+
 def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
     """Checkpoints of one scale from the best to the worst, by mean PSNR over the datasets that all of them were measured on."""
     psnr = {entry.id: {f.dataset: f.psnr_y for f in entry.figures if f.plain} for entry in candidates}
@@ -240,6 +311,10 @@ def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
 
 def load(choice: Choice) -> Pair:
     """Build the networks and fill them from the very bytes whose digest was checked. Raises ``WeightsError``."""
+    if choice.network is not None:
+        return foreign_pair(zoo.tried(choice.network, str(choice.path)))
+    if choice.strength is not None:
+        return for_ordinary(load(replace(choice, strength=None)), choice.strength)
     if choice.steps:
         pairs = {step.digest: load(step) for step in {step.digest: step for step in choice.steps}.values()}
         return cascade([pairs[step.digest] for step in choice.steps])

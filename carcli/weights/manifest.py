@@ -118,6 +118,16 @@ class Figures(Record):
         return f"{self.psnr_rgb:.2f}" if self.psnr_rgb else f"{self.psnr_y:.2f} / {self.ssim_y:.4f}"
 
 
+class OrdinaryFigures(Record):
+    """What a checkpoint's upscaler makes of thumbnails that no ``down`` of carcli made; ``command`` is what measures it."""
+
+    dataset: str
+    thumbnails: str  # how they were made: "bicubic", or "lanczos q75" where they were JPEGs of that quality
+    psnr_y: float  # dB
+    lanczos_psnr_y: float  # dB, of what Lanczos makes of the same thumbnails
+    command: str
+
+
 class Entry(Record):
     """One checkpoint of the manifest: a file of the package, or of the store once it is fetched or imported."""
 
@@ -137,6 +147,8 @@ class Entry(Record):
     note: str = ""
     card: Card | None = None
     figures: Annotated[tuple[Figures, ...], Listed] = ()
+    ordinary_strength: Annotated[float, Field(gt=0, le=1)] = 1.0  # of what its upscaler adds to bicubic, on ordinary images
+    ordinary: Annotated[tuple[OrdinaryFigures, ...], Listed] = ()  # at that strength
 
     @model_validator(mode="after")
     def _can_be_verified(self) -> Entry:
@@ -153,6 +165,16 @@ class Entry(Record):
     def bundled(self) -> Path:
         """Where the file is if it came with the package."""
         return BUNDLED / self.file
+
+    @property
+    def ahead_of_lanczos(self) -> float:
+        """Mean dB by which its upscaler beats Lanczos on ordinary thumbnails; 0 where it was never measured on any.
+
+        Above 0, it super-resolves. A pair that hides is below: its upscaler looks for what its downscaler has hidden, and
+        an ordinary image has nothing hidden.
+        """
+        ahead = [figures.psnr_y - figures.lanczos_psnr_y for figures in self.ordinary]
+        return sum(ahead) / len(ahead) if ahead else 0.0
 
 
 class Archive(Record):

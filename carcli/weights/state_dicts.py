@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from carcli.weights import archives
 from carcli.weights.store import MAX_BYTES
 
 SUFFIXES = (".pth", ".pt")
+WRAPPED = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net")  # the averaged weights first
 MEMBER = 512 << 20  # bytes of one in an archive
 MEMBERS = 64  # archives of more of them than this are something else
 BLOCK = 1 << 20  # bytes
@@ -46,6 +47,34 @@ def parse(file: IO[bytes], source: str) -> dict[str, Tensor]:
     Raises ``WeightsError``, which names ``source``, for anything but a mapping from names to
     tensors, and for what is, or unpacks to, more than any checkpoint.
     """
+    loaded = _loaded(file, source)
+    if not _is_one(loaded):
+        raise WeightsError(f"{source}: not a state dict (a mapping from names to tensors)")
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def parse_nested(file: IO[bytes], source: str) -> dict[str, Tensor]:
+    """The state dict in a file, or the one among what a training run saved beside it; names as they are.
+
+    Raises ``WeightsError`` as ``parse`` does.
+    """
+    loaded = _loaded(file, source)
+    candidates = [loaded, *(loaded[name] for name in WRAPPED if name in loaded)] if isinstance(loaded, dict) else []
+    if isinstance(loaded, dict) and len(loaded) == 1:
+        candidates += loaded.values()
+    for candidate in candidates:
+        if _is_one(candidate):
+            return dict(candidate)
+    raise WeightsError(f"{source}: not a state dict (a mapping from names to tensors)")
+
+
+def _is_one(value: object) -> bool:
+    """Whether it is a mapping from names to tensors, and not an empty one."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(k, str) and _plain(v) for k, v in value.items())
+
+
+def _loaded(file: IO[bytes], source: str) -> Any:
+    """What PyTorch saved in a file, as plain values and tensors."""
     if file.seek(0, os.SEEK_END) > MAX_BYTES:
         raise WeightsError(f"{source}: larger than any checkpoint ({MAX_BYTES >> 20} MB at most)")
     unpacked = _unpacked_size(file)
@@ -58,12 +87,9 @@ def parse(file: IO[bytes], source: str) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file's pickle protocol
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler has many ways to refuse
         raise WeightsError(f"{source}: refused, for it {_fault(error)}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(k, str) and _plain(v) for k, v in loaded.items()):
-        raise WeightsError(f"{source}: not a state dict (a mapping from names to tensors)")
-    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
 
 
 def _fault(error: Exception) -> str:

@@ -1,0 +1,49 @@
+"""Ordinary thumbnails, which no pair made: what super-resolution is measured on."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+from carcli.errors import UsageError
+from carcli.images import codec
+from carcli.images.picture import Picture
+from carcli.models.families import CLASSICAL
+from carcli.rescale.rescaler import Rescaler, load
+
+TEXT = re.compile(r"(\w+)(?: q(\d{1,3}))?")
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """How they are made."""
+
+    resampling: str  # bicubic or lanczos
+    quality: int | None = None  # of a JPEG of half the chroma each way (4:2:0), as websites keep them; None: nothing is lost
+
+    @classmethod
+    def parse(cls, text: str) -> Thumbnails:
+        """Of ``bicubic``, ``lanczos``, or either with a quality: ``lanczos q75``. Raises ``UsageError``."""
+        match = TEXT.fullmatch(text.strip())
+        quality = int(match[2]) if match is not None and match[2] else None
+        if match is None or match[1] not in CLASSICAL or not 1 <= (quality or 1) <= 100:
+            raise UsageError(
+                f"--thumbnails {text!r}: say {' or '.join(CLASSICAL)}, for JPEGs with a quality from 1 to 100: 'lanczos q75'"
+            )
+        return cls(match[1], quality)
+
+    def __str__(self) -> str:
+        return self.resampling if self.quality is None else f"{self.resampling} q{self.quality}"
+
+    def downscaler(self, scale: int) -> Rescaler:
+        """What shrinks."""
+        return load(self.resampling, scale, "cpu")
+
+    def file(self, picture: Picture) -> bytes:
+        """The thumbnail's file; without a tag, for nothing is hidden in it."""
+        if self.quality is None:
+            return codec.to_bytes(picture)
+        file = io.BytesIO()
+        codec.image_of(picture).save(file, "jpeg", quality=self.quality, subsampling="4:2:0")
+        return file.getvalue()

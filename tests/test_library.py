@@ -562,7 +562,7 @@ def test_everything_public_is_there_and_importing_it_needs_no_torch():
 
 
 DOCUMENTED = ["carcli", "carcli.images.picture", "carcli.images.carried", "carcli.images.exchange"]
-DOCUMENTED += ["carcli.rescale.rescaler", "carcli.rescale.tagged"]
+DOCUMENTED += ["carcli.rescale.rescaler", "carcli.rescale.sized", "carcli.rescale.tagged"]
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -97,7 +97,7 @@ Key = tuple[str, float, str | None, str | None, str | None, int | None]  # datas
 
 
 def _files(measured: Measured) -> Iterator[tuple[str, float]]:
-    """The kind of file that was measured, or each that an LR image can be kept in without changing it; how many bytes that has."""
+    """The file that was measured, or every kind that an LR image can be kept in as it is; how many bytes it has."""
     yield measured.carrier, measured.lr_bytes
     if measured.carrier != "png":
         return

@@ -66,7 +66,9 @@ class Original:
 
     def within(self, codec: str, most: float) -> Coded:
         """At the best quality whose file has so many bytes at most; at the worst where every file has more."""
-        low, high = WORST, BEST + 1  # bytes grow with quality, by all but a few
+        known = sorted(coded.quality for (name, _), coded in self._coded.items() if name == codec)
+        low = max((q for q in known if self.coded(codec, q).bytes <= most), default=WORST)
+        high = min((q for q in known if q > low), default=BEST + 1)  # bytes grow with quality, by all but a few
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.coded(codec, middle).bytes <= most else (low, middle)
@@ -127,14 +129,14 @@ class Rates(Observer):
         first = name not in self._originals
         original = self._originals.setdefault(name, Original(shown.hr, border))
         row = (measured.dataset, measured.scale)
+        for codec in codecs() if first else ():
+            for quality in CURVE:
+                self._code((*row, None, None, codec, quality), original, original.coded(codec, quality))
         for file, size in _files(measured):
             ours = (8 * size / original.size, measured.psnr_y, measured.psnr_rgb, 0.0)
             self._add((*row, measured.model, file, None, None), ours)
             for codec in codecs():
                 self._code((*row, measured.model, file, codec, None), original, original.within(codec, size))
-        for codec in codecs() if first else ():
-            for quality in CURVE:
-                self._code((*row, None, None, codec, quality), original, original.coded(codec, quality))
 
     def _code(self, key: Key, original: Original, coded: Coded) -> None:
         self._add(key, (8 * coded.bytes / original.size, coded.psnr_y, coded.psnr_rgb, float(coded.quality)))
@@ -159,6 +161,7 @@ class Rates(Observer):
                     psnr_rgb=psnr_rgb,
                 )
             )
+        self.rates.sort(key=lambda rate: rate.model is None)  # curves last
 
 
 NAMES = tuple(f.name for f in fields(Rate))

@@ -16,7 +16,7 @@ from carcli.bench.table import Row
 from carcli.images import formats, metrics
 from carcli.images.picture import Pixels
 
-WORST, BEST = 1, 100  # qualities
+WORST, BEST = 1, 99  # qualities; 100 means lossless to some
 CURVE = (5, 10, 20, 35, 50, 65, 80, 90, 95)  # qualities of the chart's curves
 OPTIONS: Mapping[str, Mapping[str, Any]] = {  # of codecs by Pillow's names, beside their quality; halved chroma, as is usual
     "JPEG": {"subsampling": "4:2:0", "optimize": True, "progressive": True},

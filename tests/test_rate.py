@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import PHOTOS
+from conftest import PHOTOS, noise
 from PIL import Image
 from test_cli import carcli
 
@@ -34,6 +34,9 @@ def here(tmp_path, monkeypatch):
 def test_codecs_are_those_that_this_pillow_writes(monkeypatch):
     monkeypatch.undo()
     assert rate.codecs()[:2] == ["JPEG", "WEBP"]
+    original = Original(noise(24, 32), 2)
+    for codec in rate.codecs():
+        assert original.coded(codec, rate.WORST).bytes < original.coded(codec, rate.BEST).bytes
 
 
 def test_the_best_quality_whose_file_is_not_larger_is_found(photo):

@@ -17,7 +17,7 @@ from carcli.bench.table import Row
 from carcli.images import formats, metrics
 from carcli.images.picture import Pixels
 
-WORST, BEST = 1, 100  # qualities
+WORST, BEST = 1, 99  # qualities; 100 means lossless to some
 CURVE = (5, 10, 20, 35, 50, 65, 80, 90, 95)  # qualities of the chart's curves
 OPTIONS: Mapping[str, Mapping[str, Any]] = {  # of codecs by Pillow's names, beside their quality; halved chroma, as is usual
     "JPEG": {"subsampling": "4:2:0", "optimize": True, "progressive": True},
@@ -67,7 +67,9 @@ class Original:
 
     def within(self, codec: str, most: float) -> Coded:
         """At the best quality whose file has so many bytes at most; at the worst where every file has more."""
-        low, high = WORST, BEST + 1  # bytes grow with quality, by all but a few
+        known = sorted(coded.quality for (name, _), coded in self._coded.items() if name == codec)
+        low = max((q for q in known if self.coded(codec, q).bytes <= most), default=WORST)
+        high = min((q for q in known if q > low), default=BEST + 1)  # bytes grow with quality, by all but a few
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.coded(codec, middle).bytes <= most else (low, middle)
@@ -130,14 +132,14 @@ class Rates(Observer):
         first = name not in self._originals
         original = self._originals.setdefault(name, Original(shown.hr, border))
         row = (measured.dataset, measured.scale)
+        for codec in codecs() if first else ():
+            for quality in CURVE:
+                self._code((*row, None, None, codec, quality), original, original.coded(codec, quality))
         for file, size in _files(measured):
             ours = (8 * size / original.size, measured.psnr_y, measured.psnr_rgb, 0.0)
             self._add((*row, measured.model, file, None, None), ours)
             for codec in codecs():
                 self._code((*row, measured.model, file, codec, None), original, original.within(codec, size))
-        for codec in codecs() if first else ():
-            for quality in CURVE:
-                self._code((*row, None, None, codec, quality), original, original.coded(codec, quality))
 
     def _code(self, key: Key, original: Original, coded: Coded) -> None:
         self._add(key, (8 * coded.bytes / original.size, coded.psnr_y, coded.psnr_rgb, float(coded.quality)))
@@ -162,6 +164,7 @@ class Rates(Observer):
                     psnr_rgb=psnr_rgb,
                 )
             )
+        self.rates.sort(key=lambda rate: rate.model is None)  # curves last
 
 
 NAMES = tuple(f.name for f in fields(Rate))

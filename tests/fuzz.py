@@ -48,7 +48,7 @@ from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.runtime.text import shown
 from carcli.training import recipe
-from carcli.weights import choose, manifest
+from carcli.weights import choose, loading, manifest
 from carcli.weights.importer import import_files
 
 SECONDS = 5.0  # of a processor, for one file
@@ -247,7 +247,7 @@ def damaged_checkpoint(chance: Random, folder: Path) -> bytes:
 def checkpoint(data: bytes, folder: Path) -> None:
     """Chosen, loaded, and a small picture sent down and up."""
     choice = choose.choose(str(_at(folder, "mine.safetensors", data)), None)
-    pair = choose.load(choice)
+    pair = loading.load(choice)
     if choice.scale > 8:
         return
     rescaler = Rescaler(choice, pair, torch.device("cpu"))
@@ -331,7 +331,7 @@ def _import(paths: list[Path]) -> None:
                 raise Fault(f"refused, and left {left} behind") from None
             raise
         for entry, _ in imported:
-            choose.load(choose.choose(entry.id, None))
+            loading.load(choose.choose(entry.id, None))
 
 
 # text

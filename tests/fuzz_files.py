@@ -32,7 +32,7 @@ from carcli.models.registry import build
 from carcli.rescale.rescaler import load
 from carcli.training import recipe
 from carcli.weights import checkpoint
-from carcli.weights.checkpoint import Description
+from carcli.weights.description import Description
 
 Files = tuple[bytes, ...]
 SIDES = ((8, 8), (9, 7), (1, 12), (24, 5), (16, 17))

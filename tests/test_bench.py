@@ -32,6 +32,7 @@ from carcli.images.picture import Picture
 from carcli.models.registry import build
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest
+from carcli.weights.description import Description
 
 
 @pytest.fixture(autouse=True)
@@ -349,9 +350,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(monkeypatch, option):
 
 
 def test_two_files_of_one_id_are_not_taken_for_one(tmp_path):
-    description = checkpoint.Description(
-        "mine", "tad", 4, {"features": 8, "blocks": 1}, {"features": 8, "blocks": 1, "tail": "direct"}
-    )
+    description = Description("mine", "tad", 4, {"features": 8, "blocks": 1}, {"features": 8, "blocks": 1, "tail": "direct"})
     for seed in (0, 1):
         torch.manual_seed(seed)
         checkpoint.write(

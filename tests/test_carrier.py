@@ -21,8 +21,8 @@ from carcli.images.written import Encoding, encoding
 from carcli.models.registry import build
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.weights import checkpoint, manifest, store
-from carcli.weights.checkpoint import Description
 from carcli.weights.choose import choose, choose_carried, family_of, known_models, loss
+from carcli.weights.description import Description, describe
 from carcli.weights.manifest import Entry, Figures, Manifest
 from tools.bundle import measure_again, to_toml
 
@@ -69,11 +69,11 @@ def entries(tmp_path, monkeypatch) -> list[Entry]:
 
 def test_a_checkpoint_says_what_it_was_trained_through(tmp_path):
     through = entry(tmp_path, 2, "jpeg")
-    assert checkpoint.describe(tmp_path / through.file) == Description.of(through)
+    assert describe(tmp_path / through.file) == Description.of(through)
     assert Description.of(through).carrier == "jpeg"
     assert (through.variety, Description.of(through).variety) == ("tad-jpeg", "tad-jpeg")
     exact = entry(tmp_path, 4)
-    assert checkpoint.describe(tmp_path / exact.file).carrier is None
+    assert describe(tmp_path / exact.file).carrier is None
     with safe_open(tmp_path / exact.file, "pt") as file:  # files are as they were where there is none
         assert "carrier" not in file.metadata()["carcli"]
 

@@ -21,8 +21,8 @@ from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale import tiling
 from carcli.rescale.refine import Refinement, refine
 from carcli.rescale.rescaler import Rescaler, load
-from carcli.weights.checkpoint import Description
 from carcli.weights.choose import Choice, choose, family_of
+from carcli.weights.description import Description
 
 CPU = torch.device("cpu")
 SMALL = {

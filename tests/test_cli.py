@@ -21,7 +21,7 @@ from carcli.batch import journal
 from carcli.cli import app as program
 from carcli.images.codec import read
 from carcli.images.metrics import psnr_y
-from carcli.weights.checkpoint import describe
+from carcli.weights.description import describe
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from carcli.models.tad import GreyConfig, GreyEncoder, PaperConfig
 from carcli.rescale.refine import Refinement, refine, squared_error
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint
-from carcli.weights.checkpoint import Description
+from carcli.weights.description import Description
 
 SMALL = Description("small-grey", "tad", 1, {"net": "grey", "features": 8, "blocks": 1}, {"features": 8, "blocks": 1})
 

@@ -29,8 +29,8 @@ from carcli.models.cascade import cascade
 from carcli.models.registry import build
 from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.refine import Refinement, down_refined, refine, squared_error
-from carcli.weights.checkpoint import Description
 from carcli.weights.choose import Choice
+from carcli.weights.description import Description
 
 
 @pytest.fixture(scope="module")

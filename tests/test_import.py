@@ -20,7 +20,8 @@ from conftest import seeded
 
 from carcli.errors import WeightsError
 from carcli.models.registry import build
-from carcli.weights import archives, checkpoint, choose, manifest, state_dicts, store
+from carcli.weights import archives, checkpoint, choose, loading, manifest, state_dicts, store
+from carcli.weights.description import describe
 from carcli.weights.importer import import_files
 
 
@@ -68,11 +69,11 @@ def test_two_files_become_a_checkpoint_with_the_same_weights(small, tmp_path, sc
     ((entry, path),) = import_files(files_of(tmp_path, scale, legacy))
     assert entry.id == f"edsr-official-x{scale}"
     assert store.state(entry) == "imported"
-    pair = choose.load(choose.choose(entry.id, None))
+    pair = loading.load(choose.choose(entry.id, None))
     for ours, theirs in zip((pair.down.net, pair.up), networks(scale), strict=True):
         for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
             assert torch.equal(a, b)
-    assert checkpoint.describe(path).id == entry.id
+    assert describe(path).id == entry.id
 
 
 def test_a_folder_of_both_scales_as_the_authors_lay_it_out(small, tmp_path):

@@ -15,6 +15,7 @@ from carcli.models.residual_resampler import ResidualResampler, ResidualResample
 from carcli.training import recipe, start
 from carcli.training.objective import Objective
 from carcli.weights import checkpoint
+from carcli.weights.description import Description, describe
 
 TINY = TINY_TAD.replace('"tad"', '"edsr"').replace("down = {", 'down = { net = "residual", basis = 5,')
 FINE = TINY.replace("blocks = 1,", "blocks = 1, fine_blocks = 1, fine_features = 8,").replace(
@@ -77,12 +78,12 @@ def test_begun_from_tad_it_computes_what_tad_does(text, tmp_path):
             if parameter.requires_grad:
                 nn.init.normal_(parameter, std=0.1)
     path = tmp_path / "tad.safetensors"
-    checkpoint.write(path, checkpoint.Description("t", "tad", 2, tad.down, tad.up), given.down, given.up)
+    checkpoint.write(path, Description("t", "tad", 2, tad.down, tad.up), given.down, given.up)
     pair, taken = start.networks(recipe.parse(text, "r"), str(path))
     assert taken == ("down", "up")
     hr = torch.rand(1, 3, 24, 32)
     written = build("tad", 2, {"down": tad.down, "up": tad.up})
-    kept = checkpoint.read(path, checkpoint.describe(path))
+    kept = checkpoint.read(path, describe(path))
     assert torch.allclose(pair.down(hr), kept.down(hr), atol=1e-6)
     lr = torch.rand(1, 3, 12, 16)
     assert torch.allclose(pair.up(lr), kept.up(lr), atol=1e-6)
@@ -103,7 +104,7 @@ def test_another_pair_of_the_family_cannot_start_it(tmp_path):
     down, up = {"net": "base", "features": 8, "blocks": 1}, {"features": 8, "blocks": 1, "tail": "direct"}
     given = build("edsr", 2, {"down": down, "up": up})
     path = tmp_path / "car.safetensors"
-    checkpoint.write(path, checkpoint.Description("c", "edsr", 2, down, up), given.down, given.up)
+    checkpoint.write(path, Description("c", "edsr", 2, down, up), given.down, given.up)
     with pytest.raises(WeightsError, match="neither of its networks"):
         start.networks(recipe.parse(TINY, "r"), str(path))
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from carcli.ops import resize as module
-from carcli.ops.resize import KERNELS, resize
+from carcli.ops.kernels import KERNELS
+from carcli.ops.resize import resize
 
 SIDE = st.integers(1, 40)
 

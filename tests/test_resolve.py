@@ -19,8 +19,8 @@ from carcli.models.registry import build
 from carcli.rescale.rescaler import load
 from carcli.rescale.resolve import Resolution, Untagged, resolve
 from carcli.weights import checkpoint, manifest
-from carcli.weights.checkpoint import Description
 from carcli.weights.choose import choose
+from carcli.weights.description import Description
 
 TAG = Tag("tad-x2", "", 2, 24, 16)
 

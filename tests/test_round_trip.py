@@ -89,8 +89,8 @@ def test_the_authors_architecture_takes_any_size_too(scale, size):
     from conftest import seeded
 
     from carcli.models.registry import build
-    from carcli.weights.checkpoint import Description
     from carcli.weights.choose import Choice
+    from carcli.weights.description import Description
 
     description = Description("paper", "edsr", scale)
     architecture = {"down": {"features": 8, "blocks": 1}, "up": {"features": 8, "blocks": 1}}

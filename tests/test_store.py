@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from carcli.bench.datasets import find
 from carcli.cli import app as program
 from carcli.errors import WeightsError
-from carcli.weights import choose, fetch, manifest, store
+from carcli.weights import choose, fetch, loading, manifest, store
 from carcli.weights import download as downloads
 from carcli.weights.manifest import Dataset, Entry, Manifest, PinnedFile
 
@@ -146,24 +146,24 @@ def test_a_mirror_with_other_content_is_passed_over(mirror, fetched):
 def test_a_fetched_checkpoint_is_used_and_a_flipped_bit_is_noticed(mirror, fetched):
     entry, data = fetched
     with pytest.raises(WeightsError, match="weights fetch far"):
-        choose.load(choose.choose("far", 4))
+        loading.load(choose.choose("far", 4))
     fetch.fetch_checkpoint(entry)
     choice = choose.choose("far", 4)
     assert choice.digest == entry.sha256
-    choose.load(choice)
+    loading.load(choice)
     path = store.checkpoint_path(entry)
     flipped = bytearray(data)
     flipped[-9] ^= 8
     path.write_bytes(flipped)
     with pytest.raises(WeightsError, match="weights remove far"):
-        choose.load(choose.choose("far", 4))
+        loading.load(choose.choose("far", 4))
 
 
 def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(mirror, fetched):
     """A disk that errs changes neither."""
     entry, _ = fetched
     fetch.fetch_checkpoint(entry)
-    choose.load(choose.choose("far", 4))
+    loading.load(choose.choose("far", 4))
     images = find("four")
     for path in (store.checkpoint_path(entry), images.files[0]):
         before, data = path.stat(), bytearray(path.read_bytes())
@@ -171,7 +171,7 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_noticed(mirror, fetc
         path.write_bytes(data)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(WeightsError, match="weights remove far"):
-        choose.load(choose.choose("far", 4))
+        loading.load(choose.choose("far", 4))
     mirror.asked.clear()
     find("four")
     assert [path for path, _ in mirror.asked] == ["/four/0.png"]
@@ -189,7 +189,7 @@ def test_what_is_loaded_is_what_was_checked(mirror, fetched, monkeypatch):
         return data
 
     monkeypatch.setattr(store, "content", replaced)
-    assert choose.load(choose.choose("far", 4)).up.scale == 4
+    assert loading.load(choose.choose("far", 4)).up.scale == 4
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
@@ -204,7 +204,7 @@ def test_a_checkpoint_that_is_no_file_is_neither_waited_for_nor_read(mirror, fet
     else:
         path.mkdir()
     with pytest.raises(WeightsError, match=r"far\.safetensors: (is no ordinary file|Is a directory)"):
-        choose.load(choose.choose("far", 4))
+        loading.load(choose.choose("far", 4))
 
 
 def test_a_store_that_cannot_be_written_is_read_all_the_same(mirror, fetched, monkeypatch, tmp_path):
@@ -340,6 +340,6 @@ def test_the_package_pins_the_four_sets():
 
 def test_the_authors_checkpoints_are_known_and_honestly_missing():
     with pytest.raises(WeightsError, match="weights import FILES"):
-        choose.load(choose.choose("edsr-official-x4", None))
+        loading.load(choose.choose("edsr-official-x4", None))
     assert isinstance(BUNDLED, Entry)
     assert Path(BUNDLED.bundled).exists()

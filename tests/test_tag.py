@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carcli.errors import ImageError
 from carcli.images.tag import MAX_SIDE, VERSION, Tag, natural_size, parse
-from carcli.ops.resize import KERNELS
+from carcli.ops.kernels import KERNELS
 
 GOOD = Tag("edsr-base-x4", "a" * 64, 4, 301, 22)
 SIZED = Tag("edsr-base-x4", "a" * 64, 4, 301, 22, lr_width=120, lr_height=9, resize="dct")

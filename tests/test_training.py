@@ -24,6 +24,7 @@ from carcli.training import state as states
 from carcli.training.loop import Run, Stopped, train
 from carcli.training.objective import Objective, Terms
 from carcli.weights import checkpoint
+from carcli.weights.description import describe
 
 TINY = """
 [model]
@@ -183,7 +184,7 @@ def test_a_run_starts_from_a_checkpoint(folder, tmp_path):
     train(tiny(), [folder], Run(tmp_path / "b", 1, steps=1, init=str(best), learning_rate=1e-12))
     from carcli.weights import checkpoint
 
-    started = checkpoint.read(best, checkpoint.describe(best))
+    started = checkpoint.read(best, describe(best))
     for name, tensor in started.up.state_dict().items():
         torch.testing.assert_close(state(tmp_path / "b")["model"][f"up.{name}"], tensor, atol=1e-6, rtol=0)
 

@@ -14,7 +14,8 @@ from carcli.errors import UsageError, WeightsError
 from carcli.training import recipe
 from carcli.training.loop import Run, train
 from carcli.training.start import networks
-from carcli.weights.choose import choose, load
+from carcli.weights.choose import choose
+from carcli.weights.loading import load
 
 CAR = """
 [model]
@@ -65,8 +66,9 @@ def test_another_upscaler_learns_on_a_frozen_downscaler(start, tmp_path):
     wider = recipe.change(made, model={"up": {**made.model.up, "blocks": 2}})
     train(wider, [PHOTOS], Run(tmp_path / "run", 1, steps=1, init=str(start)))
     from carcli.weights import checkpoint
+    from carcli.weights.description import describe
 
-    given = checkpoint.read(start, checkpoint.describe(start)).down.state_dict()
+    given = checkpoint.read(start, describe(start)).down.state_dict()
     assert all(torch.equal(v, given[k.removeprefix("down.")]) for k, v in weights(tmp_path / "run", "down").items())
 
 

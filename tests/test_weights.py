@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from carcli.errors import UsageError, WeightsError
 from carcli.models.registry import build
 from carcli.weights import checkpoint, manifest, store
-from carcli.weights.checkpoint import Description
-from carcli.weights.choose import choose, load
+from carcli.weights.choose import choose
+from carcli.weights.description import Description, describe
+from carcli.weights.loading import load
 from tools.bundle import to_toml
 
 TINY = Description("tiny", "edsr", 2, {"net": "base", "features": 8, "blocks": 1},
@@ -31,7 +32,7 @@ def tiny(tmp_path):
 
 def test_a_checkpoint_describes_itself_and_comes_back(tiny):
     path, pair = tiny
-    assert checkpoint.describe(path) == TINY
+    assert describe(path) == TINY
     for ours, theirs in zip(checkpoint.read(path, TINY), pair, strict=True):
         for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
             assert torch.equal(a, b)
@@ -73,7 +74,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, data):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=r"bad\.safetensors"):
-        checkpoint.describe(path)
+        describe(path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"carcli": "{"}, {"carcli": "[]"}, {"carcli": json.dumps({"id": 1})},
@@ -85,7 +86,7 @@ def test_a_description_that_is_none_is_refused(tmp_path, metadata):
     path = tmp_path / "bare.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata)
     with pytest.raises(WeightsError):
-        checkpoint.describe(path)
+        describe(path)
 
 
 def container(header, body=b"", length=None) -> bytes:
@@ -132,7 +133,7 @@ def test_a_header_that_makes_no_sense_is_refused_in_one_line_of_ours(tmp_path, d
     path = tmp_path / "bad.safetensors"
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=r"bad\.safetensors: not a safetensors file, or a damaged one; copy") as caught:
-        checkpoint.describe(path)
+        describe(path)
     assert "\n" not in str(caught.value)
 
 
@@ -212,7 +213,7 @@ def test_what_is_wrong_with_a_description_is_said_in_few_words(tiny, field):
     fields = {"id": "a", "family": "edsr", "scale": 2, field: ["x" * 10_000]}
     path.write_bytes(changed(path.read_bytes(), lambda h: h.update(__metadata__={"carcli": json.dumps(fields)})))
     with pytest.raises(WeightsError, match="its carcli description: ") as caught:
-        checkpoint.describe(path)
+        describe(path)
     assert len(str(caught.value)) < 400
 
 
@@ -221,7 +222,7 @@ def test_a_description_is_bounded(tiny, tmp_path):
     long = {"id": "a", "family": "x" * (1 << 16), "scale": 2}
     path.write_bytes(changed(path.read_bytes(), lambda h: h.update(__metadata__={"carcli": json.dumps(long)})))
     with pytest.raises(WeightsError, match="description is longer than 64 kB"):
-        checkpoint.describe(path)
+        describe(path)
     with pytest.raises(WeightsError, match="description would be longer"):
         checkpoint.write(tmp_path / "x.safetensors", replace(TINY, up={"tail": "x" * (1 << 16)}), *pair)
 
@@ -244,7 +245,7 @@ def test_the_manifest_is_true_of_every_bundled_file():
         path = store.verified(entry)
         assert path == entry.bundled
         assert path.stat().st_size == entry.bytes
-        description = checkpoint.describe(path)
+        description = describe(path)
         assert (description.id, description.family, description.scale) == (entry.id, entry.family, entry.scale)
         pair = checkpoint.read(path, Description.of(entry))
         assert sum(p.numel() for net in pair for p in net.parameters()) == entry.parameters
@@ -356,7 +357,7 @@ def test_an_id_that_leads_outside_is_refused_where_it_is_written_and_where_it_is
     assert not (tmp_path / "own.safetensors").exists()
     fields = {"id": name, "family": "edsr", "scale": 2, "down": {}, "up": {}}
     save_file({"x": torch.zeros(1)}, path, {"carcli": json.dumps(fields)})
-    for reading in (lambda: checkpoint.describe(path), lambda: choose(str(path), None)):
+    for reading in (lambda: describe(path), lambda: choose(str(path), None)):
         with pytest.raises(WeightsError, match=r"tiny\.safetensors, its carcli description: id .* is malformed"):
             reading()
 
@@ -394,4 +395,4 @@ def test_weights_that_are_not_finite_are_refused_by_name(value, tmp_path):
     path = tmp_path / "broken.safetensors"
     checkpoint.write(path, TINY, pair.down, pair.up)
     with pytest.raises(WeightsError, match=r"tensor 'head.0.weight' holds values that are not finite"):
-        checkpoint.read(path, checkpoint.describe(path))
+        checkpoint.read(path, describe(path))

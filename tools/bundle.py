@@ -26,6 +26,7 @@ from carcli.images.written import Encoding, encoding, encodings
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.choose import AT
+from carcli.weights.description import describe
 from carcli.weights.manifest import Card, Entry, Figures, OrdinaryFigures
 
 
@@ -69,7 +70,7 @@ class Place(NamedTuple):
 
 def measure(path: Path, identity: str, places: Iterable[Place]) -> tuple[Figures, ...]:
     """What a checkpoint's file reaches at some places."""
-    own = checkpoint.describe(path).scale
+    own = describe(path).scale
     rows = []
     for place in places:
         scale, carrier = place.scale, place.encoding
@@ -150,7 +151,7 @@ def export(
     through ``carriers`` too.
     """
     source = run / "best.safetensors"
-    trained = checkpoint.describe(source)
+    trained = describe(source)
     description = replace(trained, id=identity)
     pair = checkpoint.read(source, description)
     target = manifest.BUNDLED / f"{identity}.safetensors"

@@ -23,7 +23,8 @@ from carcli.rescale.rescaler import Rescaler, load, load_networks
 from carcli.rescale.resolve import Request, Resolution, resolve
 from carcli.rescale.sizes import Target, plan, scale_for
 from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device import pick_device, pick_precision
+from carcli.runtime.device import pick_device
+from carcli.runtime.device_names import pick_precision
 from carcli.runtime.threads import streams
 from carcli.weights.choose import DEFAULT_SCALE, Scales, choose, choose_carried, loss, scales_of
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from carcli.errors import ImageError
-from carcli.ops.resize import KERNELS, Kernel
+from carcli.ops.kernels import KERNELS, Kernel
 
 KEY = "carcli"
 VERSION = 2

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from PIL import features
 
 from carcli.errors import UsageError
 
@@ -49,7 +46,11 @@ class Format:
     @property
     def here(self) -> bool:
         """Whether this machine's Pillow writes it."""
-        return self.name not in ("webp", "avif") or bool(features.check(self.name))
+        if self.name not in ("webp", "avif"):
+            return True
+        from PIL import features  # what it takes to load Pillow is not spent where only names are asked for
+
+        return bool(features.check(self.name))
 
 
 PNG = Format(
@@ -132,8 +133,9 @@ class Encoding:
         """What a file of a photograph takes, on the safe side."""
         if self.quality is None:
             return self.format.bytes_a_pixel
-        qualities, sizes = zip(*self.format.lossy_bytes, strict=True)
-        return float(np.interp(self.quality, qualities, sizes))
+        points = self.format.lossy_bytes
+        (low, least), (high, most) = next(pair for pair in pairwise(points) if self.quality <= pair[1][0])
+        return least + (most - least) * (self.quality - low) / (high - low)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -7,14 +7,14 @@ by it gives the same image back, and of whatever a network changed in between th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Kernel = Literal["dct", "bicubic", "lanczos"]
-KERNELS: tuple[Kernel, ...] = ("dct", "bicubic", "lanczos")
+from carcli.ops.kernels import Kernel
+
 BAND = 1 << 20  # values that are transformed at once, in double precision
 LEVELS = 255
 _PILLOWS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}

@@ -16,10 +16,11 @@ from carcli.images.written import JPEG, Encoding
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
 from carcli.models.lanczos import LanczosDown
-from carcli.ops.resize import Kernel, resize
+from carcli.ops.kernels import Kernel
+from carcli.ops.resize import resize
 from carcli.rescale import tiling
 from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device import pick_precision
+from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import Choice, loss
 
 LOST = "was saved with loss: what {} hid in its single levels is gone, and it is restored as an ordinary image would be"

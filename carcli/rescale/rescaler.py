@@ -29,9 +29,10 @@ from carcli.rescale.progress import Watched
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.sizes import Target, scale_for
 from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device import pick_device, pick_precision
+from carcli.runtime.device import pick_device
+from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import choose, scales_of
-from carcli.weights.choose import load as load_pair
+from carcli.weights.loading import load as load_pair
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

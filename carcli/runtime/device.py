@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from carcli.errors import UsageError
+from carcli.runtime.device_names import check_device
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str | torch.device) -> torch.device:
@@ -20,26 +21,15 @@ def pick_device(name: str | torch.device) -> torch.device:
     Raises ``UsageError`` where this machine has no such device.
     """
     name = str(name)
+    check_device(name)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         name = "cuda" if cuda else "mps" if mps else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or mps") from error
+    device = torch.device(name)
     present = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
-    if device.type not in present:
-        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or mps")
     if not present[device.type]:
         raise UsageError(f"this machine has no device {name!r}; use cpu, or auto for the best there is")
     return device
-
-
-def pick_precision(name: str) -> str:
-    """``fp32``, ``bf16`` or ``fp16``. Raises ``UsageError`` for anything else."""
-    if name not in PRECISIONS:
-        raise UsageError(f"unknown precision {name!r}; use {', '.join(PRECISIONS)}")
-    return name
 
 
 @lru_cache
@@ -66,4 +56,4 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     """The context in which a network computes at ``precision`` (fp32, bf16 or fp16)."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, PRECISIONS[precision])
+    return torch.autocast(device.type, DTYPES[precision])

@@ -14,7 +14,8 @@ from carcli.models.families import DEFAULT
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import Cancel, Turn
-from carcli.runtime.device import pick_device, pick_precision
+from carcli.runtime.device import pick_device
+from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import PLUS, known_models
 
 MOST_PAIRS = 4  # that are kept loaded

@@ -10,7 +10,8 @@ from carcli.models.base import Network, Pair
 from carcli.models.registry import build
 from carcli.training.health import residual_blocks
 from carcli.training.recipe import Recipe
-from carcli.weights import choose
+from carcli.weights.choose import choose
+from carcli.weights.loading import load
 
 
 def _blocks(net: Network) -> list[str]:
@@ -73,7 +74,7 @@ def networks(recipe: Recipe, init: str | None) -> tuple[Pair, tuple[str, ...]]:
         raise UsageError(f"recipe {recipe.name} hides colours in grey, which no JPEG keeps: leave its carrier out")
     taken = []
     if init is not None:
-        start = choose.load(choose.choose(init, part.scale))
+        start = load(choose(init, part.scale))
         for half in ("down", "up"):
             if _take(getattr(pair, half), getattr(start, half)):
                 taken.append(half)

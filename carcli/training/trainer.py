@@ -33,6 +33,7 @@ from carcli.training.start import networks
 from carcli.training.validate import Fidelity, validate
 from carcli.training.winograd import use_winograd
 from carcli.weights import checkpoint
+from carcli.weights.description import Description
 
 PAUSE = 5.0  # seconds: a longer step means the machine slept, and does not count against the budget
 SAVE_EVERY = 60.0  # seconds of stepping
@@ -219,7 +220,7 @@ class Trainer:
                 counters.best = fidelity.hr
                 model = recipe.model
                 carrier = None if recipe.loss.carrier == "none" else recipe.loss.carrier
-                description = checkpoint.Description(recipe.name, model.family, model.scale, model.down, model.up, carrier)
+                description = Description(recipe.name, model.family, model.scale, model.down, model.up, carrier)
                 with self.folder.writing(self._rescue):
                     checkpoint.write(self.folder.best, description, down, up)
             self.fidelity = fidelity

@@ -12,24 +12,24 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
-from carcli.models.base import Pair
-from carcli.models.cascade import cascade
 from carcli.models.families import CLASSICAL, FOREIGN
-from carcli.models.foreign import Foreign
-from carcli.models.foreign import pair as foreign_pair
-from carcli.models.registry import build
-from carcli.models.tempered import for_ordinary
-from carcli.weights import checkpoint, manifest, store, zoo
-from carcli.weights.checkpoint import Description
+from carcli.weights import manifest, store
+from carcli.weights.description import Description, content, described, describes_itself
+from carcli.weights.header import SAFETENSORS
+
+if TYPE_CHECKING:
+    from carcli.models.foreign import Foreign
 
 PLUS = "+"  # between the ids of checkpoints that are applied one after another
 AT = "@"  # between a checkpoint's id and the strength of its upscaler on ordinary images
 BEST = "best"  # the checkpoint with the highest measured fidelity at a scale
 ORDINARY = "ordinary"  # the best super-resolver that is here, for images that no ``down`` made
 MOST_STEPS = 7  # a tag holds no more ids
+SUFFIXES = (SAFETENSORS, ".pth", ".pt", ".ckpt")  # of files that hold networks
 DEFAULT_SCALE = 4  # of a family, where none is asked for
 
 
@@ -60,7 +60,7 @@ class Choice:
 
 def is_file(model: str) -> bool:
     """Whether ``model`` names a file: a checkpoint of ours, or a network of somebody else's."""
-    return model.lower().endswith(zoo.SUFFIXES)
+    return model.lower().endswith(SUFFIXES)
 
 
 def families() -> list[str]:
@@ -218,12 +218,14 @@ def _from_entry(entry: manifest.Entry) -> Choice:
 
 
 def _from_file(path: Path) -> Choice:
-    data = checkpoint.content(path)
-    if not (path.suffix.lower() == zoo.SAFETENSORS and checkpoint.describes_itself(data, str(path))):
-        network = zoo.network(data, str(path))
-        description = Description(id=zoo.identity(path), family=FOREIGN, scale=network.scale)
-        return Choice(description, path=path, digest=store.digest_of(data), network=network)
-    return Choice(checkpoint.description(data, str(path)), path=path, digest=store.digest_of(data))
+    data = content(path)
+    if path.suffix.lower() == SAFETENSORS and describes_itself(data, str(path)):
+        return Choice(described(data, str(path)), path=path, digest=store.digest_of(data))
+    from carcli.weights import zoo  # and with it torch: such a network is told by its tensors alone
+
+    network = zoo.network(data, str(path))
+    own = Description(id=zoo.identity(path), family=FOREIGN, scale=network.scale)
+    return Choice(own, path=path, digest=store.digest_of(data), network=network)
 
 
 def _of_candidates(candidates: Sequence[manifest.Entry], scale: int) -> Choice | None:
@@ -307,20 +309,3 @@ def _ranked(candidates: Sequence[manifest.Entry]) -> list[manifest.Entry]:
     measured = [set(figures) for figures in psnr.values() if figures]
     shared = set.intersection(*measured) if measured else set()
     return sorted(candidates, key=lambda entry: sum(psnr[entry.id].get(name, 0.0) for name in shared), reverse=True)
-
-
-def load(choice: Choice) -> Pair:
-    """Build the networks and fill them from the very bytes whose digest was checked. Raises ``WeightsError``."""
-    if choice.network is not None:
-        return foreign_pair(zoo.tried(choice.network, str(choice.path)))
-    if choice.strength is not None:
-        return for_ordinary(load(replace(choice, strength=None)), choice.strength)
-    if choice.steps:
-        pairs = {step.digest: load(step) for step in {step.digest: step for step in choice.steps}.values()}
-        return cascade([pairs[step.digest] for step in choice.steps])
-    if choice.path is None:
-        return build(choice.description.family, choice.description.scale, {})
-    data = checkpoint.content(choice.path) if choice.entry is None else store.content(choice.entry)
-    if (digest := store.digest_of(data)) != choice.digest:
-        raise WeightsError(f"{choice.path}: damaged, or replaced since it was chosen (SHA-256 {digest[:12]}…)")
-    return checkpoint.networks(data, choice.description, str(choice.path))

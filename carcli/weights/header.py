@@ -17,6 +17,7 @@ from carcli.runtime.records import Record
 
 MAX_HEADER = 1 << 20  # bytes: the deepest network that the registry builds has two thousand tensors
 MAX_SIDE = (1 << 64) - 1  # of a tensor: safetensors counts in 64 bits
+SAFETENSORS = ".safetensors"  # what such files are called
 METADATA = "__metadata__"
 PREFIX = 8  # bytes of the header's length, before it
 

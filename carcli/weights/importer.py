@@ -19,7 +19,8 @@ from carcli.models.registry import build
 from carcli.models.resampler_net import ContentAdaptiveResampler
 from carcli.runtime.paths import reason
 from carcli.weights import checkpoint, manifest, state_dicts, store
-from carcli.weights.checkpoint import Description, fill
+from carcli.weights.checkpoint import fill
+from carcli.weights.description import Description
 from carcli.weights.manifest import Entry
 
 SCALE_OF_TAPS = {49: 2, 169: 4}  # a kernel of 7x7 or 13x13

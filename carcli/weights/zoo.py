@@ -22,11 +22,9 @@ from carcli.errors import WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.models.foreign import Foreign
 from carcli.weights import state_dicts
-from carcli.weights.header import Header
+from carcli.weights.header import SAFETENSORS, Header
 from carcli.weights.store import MAX_BYTES
 
-SAFETENSORS = ".safetensors"
-SUFFIXES = (SAFETENSORS, ".pth", ".pt", ".ckpt")
 INSTALL = "pip install 'carcli[zoo]'"
 GREY, RGB = 1, 3
 WIDEST = 64  # pixels of a window to which tiles are laid

@@ -19,7 +19,7 @@ from carcli.version import __version__
 if TYPE_CHECKING:
     from carcli.images.exchange import read, save
     from carcli.images.picture import Picture
-    from carcli.rescale.refine import Refinement
+    from carcli.rescale.refinement import Refinement
     from carcli.rescale.rescaler import Rescaler, load
     from carcli.rescale.sized import down
     from carcli.rescale.sizes import Target
@@ -49,7 +49,7 @@ __all__ = [
 _LATER = {  # what needs torch or Pillow, and is imported when it is asked for
     "Cancel": "carcli.rescale.turn",
     "Picture": "carcli.images.picture",
-    "Refinement": "carcli.rescale.refine",
+    "Refinement": "carcli.rescale.refinement",
     "Rescaler": "carcli.rescale.rescaler",
     "Target": "carcli.rescale.sizes",
     "down": "carcli.rescale.sized",

@@ -22,11 +22,11 @@ from carcli.batch import Batch, Down, Job, Observer, Options, Request, Result, U
 from carcli.batch.folders import writable
 from carcli.batch.journal import NAME
 from carcli.batch.pipeline import Pipeline
-from carcli.batch.tasks import Downscaler, Upscaler
 from carcli.batch.work import Output, Worker
+from carcli.batch.workers import Downscaler, Upscaler
 from carcli.errors import CarcliError, UsageError, WeightsError
 from carcli.images import codec
-from carcli.rescale.refine import Refinement
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Untagged
 from carcli.runtime import files
@@ -125,8 +125,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, shrink):
 
 
 def upscaler(model=None, scale=None, ignore_tag=False):
-    task = Up(Request(model, scale, ignore_tag))
-    return Upscaler(task, lambda name, at: load(name, at, "cpu"))
+    return Upscaler(Request(model, scale, ignore_tag), lambda name, at: load(name, at, "cpu"))
 
 
 @pytest.fixture
@@ -149,7 +148,7 @@ def test_threads_that_share_an_upscaler_load_a_checkpoint_once(tagged):
         time.sleep(0.05)
         return load(name, at, "cpu")
 
-    shared = Upscaler(Up(), slowly)
+    shared = Upscaler(Request(), slowly)
     with ThreadPoolExecutor(4) as threads:
         first, *others = [output.picture.pixels for output in threads.map(shared, [tagged] * 4)]
     assert loaded == ["bicubic"]

@@ -19,7 +19,8 @@ from carcli.models.cascade import cascade
 from carcli.models.registry import build
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale import tiling
-from carcli.rescale.refine import Refinement, refine
+from carcli.rescale.refine import refine
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.weights.choose import Choice, choose, family_of
 from carcli.weights.description import Description

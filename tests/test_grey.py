@@ -16,7 +16,8 @@ from carcli.images.picture import Picture
 from carcli.models.layers import luma
 from carcli.models.registry import build
 from carcli.models.tad import GreyConfig, GreyEncoder, PaperConfig
-from carcli.rescale.refine import Refinement, refine, squared_error
+from carcli.rescale.refine import refine, squared_error
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint
 from carcli.weights.description import Description

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import carcli
 from carcli.batch import Down
-from carcli.batch.tasks import Downscaler
+from carcli.batch.workers import Downscaler
 from carcli.bench.compare import Setup, measure
 from carcli.cli.app import app
 from carcli.errors import UsageError
@@ -28,7 +28,8 @@ from carcli.models.base import Pair
 from carcli.models.cascade import cascade
 from carcli.models.registry import build
 from carcli.rescale.pictures import PictureRescaler
-from carcli.rescale.refine import Refinement, down_refined, refine, squared_error
+from carcli.rescale.refine import down_refined, refine, squared_error
+from carcli.rescale.refinement import Refinement
 from carcli.weights.choose import Choice
 from carcli.weights.description import Description
 

@@ -241,7 +241,7 @@ def test_a_line_has_the_names_that_json_has(folders):
     (result, *_) = go(folders)
     (first,) = [record for record in records(folders) if record["target"] == "0.png"]
     expected = of_result(result)
-    assert first.keys() == {"schema", "time", "settings", *expected}
+    assert first.keys() == {"schema", "time", "settings", "verb", *expected}
     assert all(first[name] == value for name, value in expected.items() if name not in ("source", "target"))
     assert (first["schema"], first["settings"], first["source"]) == (1, "a", str(folders[0] / "0.png"))
 

@@ -21,7 +21,8 @@ from carcli.models import registry
 from carcli.models.cascade import cascade
 from carcli.models.registry import build, downscaler, upscaler
 from carcli.rescale import tiling
-from carcli.rescale.refine import Refinement, refine
+from carcli.rescale.refine import refine
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.training import recipe, start
 from carcli.training.loop import Run, train

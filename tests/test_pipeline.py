@@ -23,7 +23,7 @@ from carcli.batch.options import Options
 from carcli.batch.pace import Pace
 from carcli.batch.pipeline import HELD, Pipeline
 from carcli.batch.plan import plan
-from carcli.batch.tasks import Downscaler, Up, Upscaler
+from carcli.batch.workers import Downscaler, Upscaler
 from carcli.errors import Abandoned
 from carcli.images import codec, policy
 from carcli.images.codec import Header
@@ -31,6 +31,7 @@ from carcli.images.picture import Picture
 from carcli.models.bicubic import BicubicDown
 from carcli.rescale import tiling
 from carcli.rescale.rescaler import load
+from carcli.rescale.resolve import Request
 from carcli.rescale.turn import ALONE, Cancel, Turn
 from carcli.runtime.files import TEMPORARY
 from carcli.runtime.threads import streams
@@ -124,7 +125,7 @@ def test_streams_divide_the_cores_among_the_images_that_are_left(jobs, set_threa
 
 def test_streams_that_share_networks_write_what_one_image_after_the_other_gives(jobs, tmp_path, set_threads):
     down = Downscaler(load("edsr", 4, "cpu"))
-    up = Upscaler(Up(), lambda name, scale: load(name, scale, "cpu"))
+    up = Upscaler(Request(), lambda name, scale: load(name, scale, "cpu"))
     set_threads(2)
     for side_by_side, folder in ((1, "one"), (2, "two")):
         small = [Job(j.source, tmp_path / folder / "lr" / j.source.name) for j in jobs[:5]]

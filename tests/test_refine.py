@@ -9,11 +9,12 @@ from conftest import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcli.batch.tasks import Downscaler
+from carcli.batch.workers import Downscaler
 from carcli.errors import Abandoned, UsageError
 from carcli.images.picture import Picture
 from carcli.rescale import refine as module
-from carcli.rescale.refine import ANSWERS, Refinement, refine, squared_error, windows
+from carcli.rescale.refine import ANSWERS, refine, squared_error, windows
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import load
 from carcli.rescale.turn import Cancel, Turn
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import noise
 
 from carcli.batch import Batch, Down, Options, Request, Up
-from carcli.batch.tasks import Downscaler
+from carcli.batch.workers import Downscaler
 from carcli.errors import ImageError, UsageError, WeightsError
 from carcli.images import codec
 from carcli.images.picture import Picture

@@ -12,9 +12,10 @@ from test_images import SRGB, png_16
 
 from carcli.batch.pipeline import Pipeline
 from carcli.batch.plan import plan
-from carcli.batch.tasks import Downscaler, Up, Upscaler
+from carcli.batch.workers import Downscaler, Upscaler
 from carcli.images import codec
 from carcli.rescale.rescaler import Rescaler, load
+from carcli.rescale.resolve import Request
 
 _rescalers: dict[tuple[str, int | None], Rescaler] = {}
 
@@ -64,7 +65,7 @@ def test_every_kind_comes_back(tmp_path, model, scale, kind, size):
 
     (small,) = Pipeline([Downscaler(rescaler(model, scale))]).run(plan([source], tmp_path / "lr"))
     assert small.status == "done", small.reason
-    (back,) = Pipeline([Upscaler(Up(), rescaler)]).run(plan([small.target], tmp_path / "sr"))
+    (back,) = Pipeline([Upscaler(Request(), rescaler)]).run(plan([small.target], tmp_path / "sr"))
     assert back.status == "done", back.reason
 
     with Image.open(small.target) as lr, Image.open(back.target) as sr:

@@ -26,7 +26,7 @@ from carcli.images import codec, formats
 from carcli.images.metrics import psnr
 from carcli.images.picture import Picture
 from carcli.rescale import pictures
-from carcli.rescale.refine import Refinement
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.sizes import plan
 from carcli.weights.choose import scales_of
 

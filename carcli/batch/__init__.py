@@ -6,7 +6,7 @@ from carcli.batch.job import Job, Result
 from carcli.batch.observer import Observer
 from carcli.batch.options import Options
 from carcli.batch.tasks import Down, Up
-from carcli.rescale.refine import Refinement
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.resolve import Request
 from carcli.rescale.sizes import Target
 

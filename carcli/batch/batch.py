@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carcli.batch.estimate import Estimate, estimate, refuse_if_full
 from carcli.batch.folders import make_ready
+from carcli.batch.history import NoHistory, settled_before
+from carcli.batch.inputs import Input, Inputs, named_input
 from carcli.batch.job import Idle, Job, Result
-from carcli.batch.journal import Journal
+from carcli.batch.journal import Journal, verb_of
 from carcli.batch.names import listed
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
-from carcli.batch.pipeline import Pipeline
 from carcli.batch.plan import is_file_name, plan
 from carcli.batch.walk import Filter
 from carcli.batch.watch import appearing
@@ -22,8 +25,11 @@ from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError
 from carcli.images import codec, written
 from carcli.images.written import Encoding
-from carcli.rescale.turn import ALONE
+from carcli.runtime.device_names import check_device
 from carcli.runtime.paths import is_there
+
+if TYPE_CHECKING:
+    from carcli.batch.pipeline import Pipeline
 
 TRIAL = 16_000_000  # pixels of the largest image that is tried to tell how long a batch will take
 TRIED = 100  # jobs among which one that is good for a trial is sought
@@ -31,48 +37,76 @@ NAMED = 5  # inputs that a message names at most
 
 
 class Batch:
-    """A task, planned for what is there and loaded on its devices; nothing is written before it is run."""
+    """A task, planned for what is there; nothing is loaded before it is needed, and nothing written before it is run."""
 
     def __init__(
         self,
         task: Task,
-        inputs: Sequence[str | Path],
+        inputs: Sequence[Input],
         output: str | Path,
         options: Options | None = None,
         observer: Observer = SILENT,
     ) -> None:
-        """Raises ``UsageError`` where there is nothing to do, and whatever loading the task raises."""
-        self.options, self.output = options or Options(), Path(output)
-        self._inputs, self._observer = [Path(item) for item in inputs], observer
+        """Raises ``UsageError`` where there is nothing to do, and what the task tells to be wrong without being loaded."""
+        self.options, self.output, self._task = options or Options(), Path(output), task
+        self._observer, self._fetched = observer, Inputs()
+        items = list(inputs)
         self._pipeline: Pipeline | None = None
         if self.options.from_file is not None:
-            self._inputs += listed(self.options.from_file)
-        if not self._inputs:
+            items += listed(self.options.from_file)
+        if not items:
             raise UsageError("name image files or folders, or --from-file")
+        named = [named_input(item) for item in items]
+        self._one_file = is_file_name(self.output, named)
         self.encoding = self._encoded(task)
+        for device in self.options.devices:
+            check_device(device)
+        task.check(self.encoding)
+        self._inputs = self._fetched.ready(named)
         self.left_out: Counter[str] = Counter()
+        self.passed_over: list[Path] = []  # folders in folders, of what was made before
         self.jobs = self._planned(self.left_out)
         if not self.jobs and not self.options.watch:
             raise UsageError(self._no_images())
-        self.workers: list[Worker] = [w for device in self.options.devices for w in task.load(device, observer, self.encoding)]
+
+    @cached_property
+    def workers(self) -> list[Worker]:
+        """The task with its networks, loaded on its devices when they are first needed. Raises whatever loading it does."""
+        return [w for device in self.options.devices for w in self._task.load(device, self._observer, self.encoding)]
+
+    @property
+    def computes(self) -> bool:
+        """Whether there is, or may come, anything that can be done."""
+        return self.options.watch or any(job.target is not None for job in self.jobs)
 
     def _encoded(self, task: Task) -> Encoding:
         """How results are written: in the format that is asked for, or that the output file is called after."""
         options, form = self.options, self.options.format
-        if is_file_name(self.output, self._inputs):
+        if self._one_file:
             form = written.named(self.output, form)
         return written.encoding(form or written.PNG.name, options.quality, lr=task.makes_lr, level=options.compression)
 
     def _planned(self, left_out: Counter[str] | None = None) -> list[Job]:
         options = self.options
         wanted = Filter(options.include, options.exclude)
-        return plan(self._inputs, self.output, options.recursive, wanted, left_out, self.encoding.format)
+        form = self.encoding.format
+        return plan(self._inputs, self.output, options.recursive, wanted, left_out, form, self._is_passed_over)
+
+    def _is_passed_over(self, folder: Path) -> bool:
+        """Whether a folder holds results of a batch, which are not to be shrunk, nor restored once more."""
+        verb = verb_of(folder)
+        if verb is None or (self._task.verb == "up" and verb != "up"):
+            return False
+        if folder not in self.passed_over:
+            self.passed_over.append(folder)
+        return True
 
     def _no_images(self) -> str:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
         beside = f" that can be read here, but {kinds}" if kinds else ""
-        named = ", ".join(map(str, self._inputs[:NAMED])) + (", ..." if len(self._inputs) > NAMED else "")
-        return f"no images in {named}{beside}; name image files, or add --recursive"
+        ours = f"; {self.passed_over[0]} holds what carcli made" if self.passed_over else ""
+        named = ", ".join(str(item) for item in self._inputs[:NAMED]) + (", ..." if len(self._inputs) > NAMED else "")
+        return f"no images in {named}{beside}{ours}; name image files, or add --recursive"
 
     def estimate(self) -> Estimate:
         """What the batch comes to. Raises ``CarcliError`` where nobody can tell what is free on the output's disk."""
@@ -88,9 +122,9 @@ class Batch:
                 continue
             try:
                 picture = codec.read(job.source)
-                self.workers[0](picture, ALONE)  # what the first use costs is not counted
+                self.workers[0](picture)  # what the first use costs is not counted
                 began = time.perf_counter()
-                self.workers[0](codec.read(job.source), ALONE)
+                self.workers[0](codec.read(job.source))
             except (CarcliError, OSError, MemoryError, RuntimeError):  # doing it will say what is wrong
                 continue
             return (time.perf_counter() - began) * size.pixels / header.pixels
@@ -103,17 +137,27 @@ class Batch:
         anything is written, where the disk cannot hold it or the output folder cannot be written, and after the results of
         all that was begun where its journal cannot be written any more.
         """
+        if not self.computes:
+            return self._refused()
+        from carcli.batch.pipeline import Pipeline  # and with it torch
+
         if not self.options.ignore_space:
             refuse_if_full(self.estimate(), self.output)
-        one_file = is_file_name(self.output, self._inputs)
-        make_ready(self.output.parent if one_file else self.output, self.jobs)
-        journal = None if one_file else Journal(self.output, self._settings)
+        make_ready(self.output.parent if self._one_file else self.output, self.jobs)
+        journal = None if self._one_file else Journal(self.output, self._settings, self._task.verb)
         self._pipeline = Pipeline(
             self.workers, self.options, encoding=self.encoding, history=journal, observer=self._observer, stop=stop
         )
         poll, quiet_for = self.options.poll, self.options.quiet_for
         jobs = appearing(self._planned, stop, poll, quiet_for) if self.options.watch else self.jobs
         return _recorded(self._pipeline, jobs, journal)
+
+    def _refused(self) -> Generator[Result]:
+        """What became of jobs that can all not be done: nothing is loaded or made for them."""
+        for job in self.jobs:
+            if (result := settled_before(job, self.options, NoHistory())) is not None:
+                self._observer.settled(result)
+                yield result
 
     @property
     def _settings(self) -> str:

@@ -42,14 +42,14 @@ def settled_before(job: Job, options: Options, history: History) -> Result | Non
     """What is known of a job without doing it: that it cannot be done, or that its output stays."""
     if job.target is None:
         obstacle = job.obstacle or "has no target"
-        return Result(job.source, None, "failed", obstacle, job.kind or obstacle)
+        return Result(job.source, None, "failed", obstacle, job.kind or obstacle, address=job.address)
     try:
         there = paths.kind(job.target) != "nothing"
     except OSError as error:
         reason = f"cannot be written ({paths.reason(error)})"
-        return Result(job.source, job.target, "failed", reason, reason)
+        return Result(job.source, job.target, "failed", reason, reason, address=job.address)
     if there and not options.overwrite:
         how = history.how_made(job)
         if not (how == "source" and options.update):
-            return Result(job.source, job.target, "skipped", EXISTS[how], existing=how)
+            return Result(job.source, job.target, "skipped", EXISTS[how], existing=how, address=job.address)
     return None

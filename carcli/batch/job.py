@@ -24,6 +24,12 @@ class Job:
     target: Path | None
     obstacle: str | None = None
     kind: str | None = None
+    address: str | None = None  # that a user gave, of which ``source`` is a copy: an https:// one, or - of standard input
+
+    @property
+    def name(self) -> str:
+        """What a user calls the image."""
+        return self.address or str(self.source)
 
 
 @dataclass(frozen=True)
@@ -55,4 +61,10 @@ class Result:
     output_bytes: int | None = None
     format: str | None = None  # of the output
     quality: int | None = None  # where it has lost something
-    seconds: float = 0.0
+    seconds: float = 0.0  # of its own stages: waiting for others is not counted
+    address: str | None = None  # as of its job
+
+    @property
+    def name(self) -> str:
+        """What a user calls the image."""
+        return self.address or str(self.source)

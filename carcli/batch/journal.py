@@ -21,7 +21,7 @@ from carcli.batch.job import Job, Recorded, Result
 from carcli.batch.record import of_result
 from carcli.errors import CarcliError
 from carcli.runtime.files import state
-from carcli.runtime.paths import kind, open_to_append, reason
+from carcli.runtime.paths import kind, open_ordinary, open_to_append, reason
 from carcli.runtime.schema import SCHEMA
 
 NAME = ".carcli-journal.jsonl"
@@ -40,12 +40,25 @@ class _Origin:
     changed: int  # nanoseconds
 
 
-class Journal:
-    """The journal of an output folder. ``settings`` is whatever decides what an image becomes."""
+def verb_of(folder: Path) -> str | None:
+    """What made the results in a folder, by its journal: ``down``, ``up``, empty where that is not said; None without one."""
+    path = folder / NAME
+    try:
+        if kind(path, follow=False) != "file":
+            return None
+        with open_ordinary(path) as file:
+            record = json.loads(file.readline(LONGEST))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return str(record.get("verb") or "") if isinstance(record, dict) else ""
 
-    def __init__(self, folder: Path, settings: str) -> None:
+
+class Journal:
+    """The journal of an output folder. ``settings`` is whatever decides what an image becomes, ``verb`` who asks."""
+
+    def __init__(self, folder: Path, settings: str, verb: str = "") -> None:
         """Raises ``CarcliError`` where a journal is there that cannot be read and written."""
-        self.path, self.folder, self.settings = folder / NAME, folder, settings
+        self.path, self.folder, self.settings, self.verb = folder / NAME, folder, settings, verb
         self._origins: dict[str, _Origin] = {}
         self._file: int | None = None
         self._lock = threading.Lock()
@@ -85,7 +98,10 @@ class Journal:
         if origin.settings != self.settings:
             return "settings"
         try:
-            same = (origin.source, origin.size, origin.changed) == (str(job.source.absolute()), *state(job.source))
+            size, changed = state(job.source)
+            if job.address is not None:  # a copy, which was made just now
+                return "same" if (origin.source, origin.size) == (job.address, size) else "source"
+            same = (origin.source, origin.size, origin.changed) == (str(job.source.absolute()), size, changed)
         except OSError:
             return "unknown"
         return "same" if same else "source"
@@ -95,7 +111,8 @@ class Journal:
         if result.status == "skipped":
             return
         try:
-            source, target = str(result.source.absolute()), None if result.target is None else self._name(result.target)
+            source = result.address or str(result.source.absolute())
+            target = None if result.target is None else self._name(result.target)
             line = {
                 "schema": SCHEMA,
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -103,6 +120,7 @@ class Journal:
                 "source": source,
                 "target": target,
                 "settings": self.settings,
+                "verb": self.verb or None,
             }
             with self._lock:
                 if target is not None and result.input_bytes is not None and result.input_changed is not None:

@@ -9,7 +9,7 @@ from carcli.errors import UsageError
 from carcli.runtime.paths import reason
 
 
-def listed(path: Path) -> list[Path]:
+def listed(path: Path) -> list[Path | str]:
     """The inputs that a file names. Raises ``UsageError`` where it cannot be read."""
     try:
         return names(path.read_bytes())
@@ -17,18 +17,23 @@ def listed(path: Path) -> list[Path]:
         raise UsageError(f"{path}: {reason(error)}; name a text file with --from-file") from error
 
 
-def names(data: bytes) -> list[Path]:
+def names(data: bytes) -> list[Path | str]:
     """The inputs that a text names, one a line, or with zero bytes between them as ``find -print0`` writes them.
 
     Nothing but a line feed, or a carriage return and a line feed, ends a line. The text is UTF-8,
-    in which bytes that are none stay as they are, or UTF-16 behind a byte order mark. Raises
+    in which bytes that are none stay as they are, or UTF-16 behind a byte order mark. What holds ``://`` is an address. Raises
     ``UsageError`` where it is said to be UTF-16 and is not.
     """
     text = _text(data)
     if "\0" in text:
-        return [Path(name) for name in text.split("\0") if name]
+        return [_item(name) for name in text.split("\0") if name]
     lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return [Path(line) for line in lines if line.strip()]
+    return [_item(line) for line in lines if line.strip()]
+
+
+def _item(name: str) -> Path | str:
+    """A path, or an address, which is none."""
+    return name if "://" in name else Path(name)
 
 
 def _text(data: bytes) -> str:

@@ -13,20 +13,30 @@ T = TypeVar("T")
 
 
 @dataclass
+class Spent:
+    """What one image's stages took, one after another."""
+
+    seconds: float = 0.0
+
+
+@dataclass
 class Pace:
     """Seconds of work in each stage, over all workers; waiting is not counted."""
 
     seconds: dict[Stage, float] = field(default_factory=lambda: {"decode": 0.0, "compute": 0.0, "encode": 0.0})
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def timed(self, stage: Stage, work: Callable[[], T]) -> T:
-        """Do it, and count how long it took."""
+    def timed(self, stage: Stage, work: Callable[[], T], image: Spent | None = None) -> T:
+        """Do it, and count how long it took, for the ``image`` too."""
         began = time.perf_counter()
         try:
             return work()
         finally:
+            took = time.perf_counter() - began
+            if image is not None:
+                image.seconds += took
             with self.lock:
-                self.seconds[stage] += time.perf_counter() - began
+                self.seconds[stage] += took
 
     def slowest(self, workers: int, streams: int) -> Stage:
         """The stage that keeps its threads busy longest: more of anything else would not help."""

@@ -6,9 +6,9 @@ device, and two for a CPU.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from carcli.batch.history import History, NoHistory, settled_before
 from carcli.batch.job import Idle, Job, Result
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
-from carcli.batch.pace import Pace
+from carcli.batch.pace import Pace, Spent
 from carcli.batch.streams import Streams
 from carcli.batch.window import Window
 from carcli.batch.work import Worker
@@ -145,44 +145,45 @@ class Pipeline:
 
     def _settled(self, pending: _Pending, streams: Streams) -> Result:
         """Process a job, and note it before anybody can ask for the result: an interrupt cannot come between."""
-        began = time.monotonic()
+        spent = Spent()
         source, target = pending.job.source, pending.target
         try:
-            result = self._processed(source, target, streams, began)
+            result = self._processed(source, target, streams, spent)
         except _FolderError as error:
-            result = _failed(source, target, str(error), began, error.kind)
+            result = _failed(source, target, str(error), error.kind)
         except (ImageError, WeightsError, UsageError) as error:
-            result = _failed(source, target, str(error), began)
+            result = _failed(source, target, str(error))
         except OSError as error:
-            result = _failed(source, target, reason(error), began)
+            result = _failed(source, target, reason(error))
         except MemoryError:
-            result = _failed(source, target, "not enough memory for it", began)
+            result = _failed(source, target, "not enough memory for it")
         except Abandoned:
             raise
         except torch.OutOfMemoryError as error:
-            result = _failed(source, target, _line(error), began, "not enough memory of the device for it")
+            result = _failed(source, target, _line(error), "not enough memory of the device for it")
         except RuntimeError as error:  # torch's
-            result = _failed(source, target, _line(error), began)
+            result = _failed(source, target, _line(error))
         except Exception as error:  # whatever a decoder, a network or an encoder raises is this image's failure alone
             ours = "an error of carcli's: please report it, with the file"
             what = _line(f"{type(error).__name__}: {error}")
-            result = _failed(source, target, f"{what}; {ours}", began, f"{type(error).__name__}; {ours}")
+            result = _failed(source, target, f"{what}; {ours}", f"{type(error).__name__}; {ours}")
+        result = replace(result, address=pending.job.address, seconds=spent.seconds)
         self._told(result)
         return result
 
-    def _processed(self, source: Path, target: Path, streams: Streams, began: float) -> Result:
+    def _processed(self, source: Path, target: Path, streams: Streams, spent: Spent) -> Result:
         before = input_bytes, input_changed = state(source)
         with streams.wanted():
-            picture = self.pace.timed("decode", lambda: codec.read(source))
+            picture = self.pace.timed("decode", lambda: codec.read(source), spent)
             if state(source) != before:
                 raise ImageError("changed while it was read; run the same command again")
             refuse_transparency(picture, self._encoding.format)  # before it is computed for nothing
-            output = streams.compute(picture, self._stopped)
+            output = streams.compute(picture, self._stopped, spent)
         size, notes = picture.size, picture.notes
         del picture
 
         left_out = kept(output.picture, self._encoding)[1]
-        self.pace.timed("encode", lambda: self._write(target, output.picture))
+        self.pace.timed("encode", lambda: self._write(target, output.picture), spent)
         return Result(
             source,
             target,
@@ -197,7 +198,6 @@ class Pipeline:
             input_bytes=input_bytes,
             input_changed=input_changed,
             output_bytes=target.stat().st_size,
-            seconds=time.monotonic() - began,
         )
 
     def _write(self, target: Path, picture: Picture) -> None:
@@ -211,8 +211,8 @@ class Pipeline:
             raise ImageError(f"cannot be written ({reason(error)})") from error
 
 
-def _failed(source: Path, target: Path, reason: str, began: float, kind: str | None = None) -> Result:
-    return Result(source, target, "failed", reason, kind or reason, seconds=time.monotonic() - began)
+def _failed(source: Path, target: Path, reason: str, kind: str | None = None) -> Result:
+    return Result(source, target, "failed", reason, kind or reason)
 
 
 def _line(message: object) -> str:

@@ -13,6 +13,7 @@ from carcli.batch.job import Job
 from carcli.batch.walk import Source, same, walk
 from carcli.errors import CarcliError, UsageError
 from carcli.images import written
+from carcli.images.formats import SUFFIXES, advice
 from carcli.images.written import PNG, Format
 from carcli.runtime.names import USUAL, names_in
 from carcli.runtime.paths import is_folder, is_there, kind, reason
@@ -28,12 +29,13 @@ class Obstacle(NamedTuple):
 
 
 def plan(
-    inputs: Sequence[Path],
+    inputs: Sequence[Path | Source | Job],
     output: Path,
     recursive: bool = False,
     wanted: Callable[[Source], bool] = lambda source: True,
     left_out: Counter[str] | None = None,
     form: Format = PNG,
+    skip: Callable[[Path], bool] = lambda folder: False,
 ) -> list[Job]:
     """Jobs in the order of the inputs, folders in order of name.
 
@@ -43,7 +45,8 @@ def plan(
     replace itself or another input is refused. Missing inputs, unreadable folders and names that
     the file system does not take become jobs with an obstacle. ``wanted`` chooses among the files
     of folders; ``left_out`` counts the suffixes of those that are images of kinds that cannot be
-    read. Symbolic links to files are followed, those to folders are not, so that no loop can be.
+    read. ``skip`` says which folders in folders are passed over.
+    Symbolic links to files are followed, those to folders are not, so that no loop can be.
 
     Raises ``UsageError`` where the output is a file of another format, or a file where a folder
     is needed, ``CarcliError`` where it cannot be reached.
@@ -51,18 +54,25 @@ def plan(
     try:
         if is_file_name(output, inputs):
             written.named(output, form.name)
-            source = _readable(Source(inputs[0], Path()))
-            return [source if isinstance(source, Job) else _job(source.path, output, _obstacle(source.path, output))]
+            (first,) = inputs
+            source = _readable(Source(first, Path())) if isinstance(first, Path) else first
+            return [source if isinstance(source, Job) else _job(source, output, _obstacle(source.path, output))]
         if kind(output) not in ("nothing", "folder"):
             raise UsageError(f"{output}: is a file, but several images need a folder")
-        return list(_jobs(list(_sources(inputs, output, recursive, wanted, left_out)), output, form.suffix))
+        return list(_jobs(list(_sources(inputs, output, recursive, wanted, left_out, skip)), output, form.suffix))
     except OSError as error:
         raise CarcliError(f"{error.filename or output}: {reason(error)}; name another folder with -o") from error
 
 
-def is_file_name(output: Path, inputs: Sequence[Path]) -> bool:
-    """Whether ``-o`` names a file: one input file, and a suffix, and no folder of that name."""
-    return len(inputs) == 1 and not is_folder(inputs[0]) and bool(output.suffix) and not is_folder(output)
+def is_file_name(output: Path, inputs: Sequence[object]) -> bool:
+    """Whether ``-o`` names a file: one input file, an image's suffix, whether it is written or not, and no folder of that name.
+
+    Of another suffix nobody can tell that it is one: ``-o 2024.05`` is a folder.
+    """
+    if len(inputs) != 1 or (isinstance(inputs[0], Path) and is_folder(inputs[0])) or is_folder(output):
+        return False
+    suffix = output.suffix.lower()
+    return suffix in SUFFIXES or suffix in written.BY_SUFFIX or advice(suffix) is not None
 
 
 def _expanded(item: Path) -> Sequence[Path]:
@@ -76,17 +86,18 @@ def _expanded(item: Path) -> Sequence[Path]:
 
 
 def _sources(
-    inputs: Sequence[Path],
+    inputs: Sequence[Path | Source | Job],
     output: Path,
     recursive: bool,
     wanted: Callable[[Source], bool],
     left_out: Counter[str] | None,
+    skip: Callable[[Path], bool],
 ) -> Iterator[Source | Job]:
     """Every image file once, in the order of the inputs; what cannot be read is a job with an obstacle."""
     seen: set[Path] = set()
-    for item in (item for pattern in inputs for item in _expanded(pattern)):
-        folder = is_folder(item)
-        for candidate in walk(item, recursive, output) if folder else [Source(item, Path())]:
+    for item in (item for given in inputs for item in (_expanded(given) if isinstance(given, Path) else [given])):
+        folder = isinstance(item, Path) and is_folder(item)
+        for candidate in _candidates(item, recursive, output, skip):
             absolute = Path(os.path.abspath(_path(candidate)))
             if absolute in seen:
                 continue
@@ -101,10 +112,16 @@ def _sources(
             yield candidate if isinstance(candidate, Job) else _readable(candidate)
 
 
+def _candidates(item: Path | Source | Job, recursive: bool, output: Path, skip: Callable[[Path], bool]) -> Iterable[Source | Job]:
+    if not isinstance(item, Path):
+        return [item]
+    return walk(item, recursive, output, skip) if is_folder(item) else [Source(item, Path())]
+
+
 def _readable(source: Source) -> Source | Job:
     """A source; a job with an obstacle where there is no such file to read."""
     why = _why_not(source.path)
-    return source if why is None else Job(source.path, None, why)
+    return source if why is None else Job(source.path, None, why, address=source.address)
 
 
 def _why_not(path: Path) -> str | None:
@@ -142,11 +159,13 @@ def _jobs(every: Sequence[Source | Job], output: Path, suffix: str) -> Iterator[
                 f"would be written to {target} like {owners[key(name)]}; use another output folder for it",
                 "would be written where another image is; use another output folder for it",
             )
-        yield _job(path, target, obstacle)
+        yield _job(candidate, target, obstacle)
 
 
-def _job(source: Path, target: Path, obstacle: Obstacle | None) -> Job:
-    return Job(source, target) if obstacle is None else Job(source, None, obstacle.reason, obstacle.kind)
+def _job(source: Source, target: Path, obstacle: Obstacle | None) -> Job:
+    if obstacle is None:
+        return Job(source.path, target, address=source.address)
+    return Job(source.path, None, obstacle.reason, obstacle.kind, source.address)
 
 
 def _obstacle(source: Path, target: Path, others: Iterable[Path] = ()) -> Obstacle | None:

@@ -17,7 +17,7 @@ from carcli.batch.job import Job, Result
 def of_job(job: Job) -> dict[str, Any]:
     """What is planned for one image: ``source``, ``target``, and why it cannot be, ``obstacle`` and ``kind``."""
     return {
-        "source": str(job.source),
+        "source": job.name,
         "target": _text(job.target),
         "obstacle": job.obstacle,
         "kind": job.kind or job.obstacle,
@@ -29,7 +29,7 @@ def of_result(result: Result) -> dict[str, Any]:
     input_width, input_height = result.input_size or (None, None)
     output_width, output_height = result.output_size or (None, None)
     return {
-        "source": str(result.source),
+        "source": result.name,
         "target": _text(result.target),
         "status": result.status,
         "reason": result.reason,

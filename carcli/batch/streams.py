@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from carcli.batch.pace import Pace
+from carcli.batch.pace import Pace, Spent
 from carcli.batch.work import Output, Worker
 from carcli.errors import Abandoned
 from carcli.images.picture import Picture
@@ -49,13 +49,13 @@ class Streams:
             with self._lock:
                 self._wanted -= 1
 
-    def compute(self, picture: Picture, stopped: Callable[[], bool]) -> Output:
+    def compute(self, picture: Picture, stopped: Callable[[], bool], spent: Spent | None = None) -> Output:
         """What a free stream makes of a picture. Raises ``Abandoned`` where it is cancelled, or ``stopped`` before it begins."""
         thread, worker = borrowed = self._free.get()
         try:
             if stopped() or self._turn.cancelled():
                 raise Abandoned
-            return thread.submit(self._pace.timed, "compute", lambda: worker(picture, self._turn)).result()
+            return thread.submit(self._pace.timed, "compute", lambda: worker(picture, self._turn), spent).result()
         finally:
             self._free.put(borrowed)
 

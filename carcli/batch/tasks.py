@@ -1,35 +1,27 @@
-"""What a batch does to each picture: ``down`` with one pair, ``up`` with whichever pair its tag names."""
+"""What a batch does to each picture, as plain data: ``down`` with one pair, ``up`` with whichever pair its tag names.
+
+What is asked in vain is told from this alone: nothing here loads torch before ``load`` does.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from carcli.batch.observer import SILENT, Observer
-from carcli.batch.work import Output, Worker
-from carcli.errors import CarcliError, ImageError, UsageError
-from carcli.images import codec, metrics
-from carcli.images.codec import Header
-from carcli.images.picture import Picture
-from carcli.images.tag import Tag
+from carcli.batch.work import Worker
+from carcli.errors import UsageError
 from carcli.images.written import Encoding
 from carcli.models.families import DEFAULT
-from carcli.rescale.loaded import Loaded
-from carcli.rescale.refine import Refined, Refinement, down_refined
-from carcli.rescale.rescaler import Rescaler, load, load_networks
-from carcli.rescale.resolve import Request, Resolution, resolve
-from carcli.rescale.sizes import Target, plan, scale_for
-from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device import pick_device
+from carcli.rescale.refinement import Refinement
+from carcli.rescale.resolve import Request
+from carcli.rescale.sizes import Target, scale_for
 from carcli.runtime.device_names import pick_precision
-from carcli.runtime.threads import streams
 from carcli.weights.choose import DEFAULT_SCALE, Scales, choose, choose_carried, loss, scales_of
 
 LOSSLESS = Encoding()  # PNGs
-RESIZED = 1.5  # times 12 bytes a pixel, in floats, between a resize and a network: with a channel beside it
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
 
@@ -58,43 +50,69 @@ class Down:
         if self.target is not None and (self.to_grey or self.scale is not None):
             raise UsageError(f"{self.target.given} says the size: leave the scale and grey out")
 
-    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
-        """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` where it does not do what is asked."""
+    def check(self, encoding: Encoding = LOSSLESS) -> None:
+        """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` for what is asked in vain of one, as far
+        as can be told without loading it."""
+        pick_precision(self.precision)
         self._refuse(encoding)
-        name = self._model(encoding)
-        target = self.target if self.scale is None else Target(scale=self.scale)
+        name, target = self._model(encoding), self._target
+        scales = None if target is None else scales_of(name)
+        if target is None or scales is None or target.scale in scales.reached:
+            choices = [choose(name, self._whole)]
+        else:
+            if self.refinement is not None:
+                raise UsageError(
+                    f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}"
+                )
+            choices = [choose(name, scale) for scale in scales.trained]
+            if target.scale is not None:  # one pair for all: what is wrong with it is an error at once, not once an image
+                scale_for(name, scales, target.scale)
+        for choice in choices:
+            choice.refuse_to_shrink()
+            if encoding.quality is not None and choice.hides and not self.lossy:
+                cost = loss(choice, encoding.format.name, encoding.quality)
+                raise UsageError(f"{cost}; write png or webp without --quality, or pass --lossy")
+
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
+        """Raises as ``check`` does, ``WeightsError`` where a checkpoint is not here or damaged, ``UsageError`` where this
+        machine has no such device."""
+        self.check(encoding)
+        name, target = self._model(encoding), self._target
         if target is not None and target.scale not in (scales := scales_of(name)).reached:
-            return self._sized(name, scales, target, device, encoding)
-        whole = None if target is None else target.scale
-        rescaler = load(name, 1 if self.to_grey else whole, device, self.precision)
-        rescaler.refuse_to_shrink()
+            return self._sized(name, scales, target, device)
+        from carcli.batch.workers import Downscaler  # and with it torch
+        from carcli.rescale.rescaler import load_networks
+        from carcli.runtime.threads import streams
+
+        rescaler = load_networks(name, self._whole, device, self.precision)
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
             raise UsageError(f"{rescaler.id} makes no grey images; leave --model out, or name tad")
-        self._refuse_loss(rescaler.loss(encoding))
         side_by_side = 1 if self.refinement else streams(rescaler.device)  # refining holds gradients
         return [Downscaler(rescaler, self.refinement, self.tile, observer, keep_grey=self.keep_grey)] * side_by_side
 
-    def _sized(self, name: str, scales: Scales, target: Target, device: str, encoding: Encoding) -> Sequence[SizedDownscaler]:
-        if self.refinement is not None:
-            raise UsageError(f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}")
-        for scale in scales.trained:
-            choice = choose(name, scale)
-            if choice.only_up:
-                raise UsageError(f"{choice.description.id} only enlarges images; shrink them with another model, edsr or tad")
-            if encoding.quality is not None and choice.description.carrier is None:
-                self._refuse_loss(loss(choice, encoding.format.name, encoding.quality))
-        chosen = pick_device(device)
-        pick_precision(self.precision)
-        on_device = partial(load_networks, device=chosen, precision=self.precision)
-        if target.scale is not None:  # one pair for all: what is wrong with it is an error at once, not once an image
-            scale_for(name, scales, target.scale)
-        return [SizedDownscaler(self, name, scales, target, on_device)] * streams(chosen)
+    def _sized(self, name: str, scales: Scales, target: Target, device: str) -> Sequence[Worker]:
+        from carcli.batch.workers import SizedDownscaler  # and with it torch
+        from carcli.rescale.rescaler import load_networks
+        from carcli.runtime.device import pick_device
+        from carcli.runtime.threads import streams
 
-    def _refuse_loss(self, cost: str | None) -> None:
-        if cost is not None and not self.lossy:
-            raise UsageError(f"{cost}; write png or webp without --quality, or pass --lossy")
+        chosen = pick_device(device)
+        on_device = partial(load_networks, device=chosen, precision=self.precision)
+        worker = SizedDownscaler(
+            name, scales, target, on_device, precision=self.precision, tile=self.tile, keep_grey=self.keep_grey
+        )
+        return [worker] * streams(chosen)
+
+    @property
+    def _target(self) -> Target | None:
+        return self.target if self.scale is None else Target(scale=self.scale)
+
+    @property
+    def _whole(self) -> int | None:
+        """The scale of the networks, where one that they have is asked for; None: their own."""
+        return 1 if self.to_grey else None if self.scale is None else int(self.scale)
 
     def _refuse(self, encoding: Encoding) -> None:
         if self.refinement and encoding.lossy:
@@ -122,109 +140,6 @@ class Down:
         )
 
 
-def _keeping(grey: bool) -> str:
-    return " keeping grey" if grey else ""
-
-
-class Downscaler:
-    """``Down``, loaded."""
-
-    def __init__(
-        self,
-        rescaler: Rescaler,
-        refinement: Refinement | None = None,
-        tile: int | None = None,
-        observer: Observer = SILENT,
-        *,
-        keep_grey: bool = False,
-    ) -> None:
-        self._rescaler, self._refinement, self._tile = rescaler, refinement, tile
-        self._observer, self._keep_grey = observer, keep_grey
-
-    @property
-    def settings(self) -> str:
-        pair = self._rescaler
-        refinement = f" {self._refinement}" if self._refinement else ""
-        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}{_keeping(self._keep_grey)}"
-
-    def area(self, header: Header) -> float:
-        return 1 / self._rescaler.scale**2
-
-    def held(self, header: Header) -> float:
-        return 1.0
-
-    def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
-        """The LR picture with its tag."""
-        pair = self._rescaler
-        if self._refinement is None:
-            plain = self._plain(picture, turn)
-            return Output(plain, pair.id, plain.notes)
-        lr, refined = down_refined(
-            pair, picture, self._refinement, self._tile, self._observer.refining, turn, keep_grey=self._keep_grey
-        )
-        return Output(lr, pair.id, (self._trade(picture, lr, refined, turn), *lr.notes))
-
-    def _plain(self, picture: Picture, turn: Turn) -> Picture:
-        return self._rescaler.down_picture(picture, self._tile, turn, keep_grey=self._keep_grey)
-
-    def _trade(self, picture: Picture, lr: Picture, refined: Refined, turn: Turn) -> str:
-        """What a refinement brought, and what it cost."""
-        plain = self._plain(picture, turn)
-        bicubic = load("bicubic", self._rescaler.scale, "cpu").down_picture(picture, self._tile, turn).pixels
-        sizes, distances = [], []
-        for candidate in (plain, lr):
-            file = io.BytesIO()
-            codec.encode(candidate, file)
-            sizes.append(len(file.getvalue()))
-            distances.append(metrics.psnr(bicubic, candidate.pixels))
-        return (
-            f"refined by {refined.gain:+.2f} dB; LR against bicubic {distances[0]:.1f} -> {distances[1]:.1f} dB (RGB), "
-            f"PNG {sizes[0]} -> {sizes[1]} bytes"
-        )
-
-
-class SizedDownscaler:
-    """``Down`` to a size, on a device; it loads each pair once, when the first picture needs it."""
-
-    def __init__(
-        self,
-        task: Down,
-        model: str,
-        scales: Scales,
-        target: Target,
-        load: Callable[[str, int], Rescaler],
-    ) -> None:
-        self._task, self._model, self._scales, self._target = task, model, scales, target
-        self._pair = Loaded(load)
-
-    @property
-    def settings(self) -> str:
-        choices = [choose(self._model, scale) for scale in self._scales.trained]
-        pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices) or self._model
-        return f"{pairs} to {self._target} {self._task.precision}{_keeping(self._task.keep_grey)}"
-
-    def area(self, header: Header) -> float:
-        try:
-            width, height = self._target.lr_size(header.width, header.height)
-        except ImageError:  # it will be refused, and nothing written
-            return 0.0
-        return width * height / header.pixels
-
-    def held(self, header: Header) -> float:
-        try:
-            how = plan(self._model, self._scales, self._target, header.width, header.height)
-        except CarcliError:
-            return 0.0
-        return RESIZED * self.area(header) * how.scale**2 if how.size is not None else 1.0
-
-    def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
-        """The LR picture with its tag. Raises ``ImageError`` where it would have to be enlarged."""
-        how = plan(self._model, self._scales, self._target, *picture.size)
-        pair = self._pair(how.model, how.scale)
-        lr = pair.down_picture(picture, self._task.tile, turn, how.size, keep_grey=self._task.keep_grey)
-        return Output(lr, pair.id, (*how.notes, *lr.notes))
-
-
 @dataclass(frozen=True)
 class Up:
     """Restores pictures, each with the model that its tag names, or as requested."""
@@ -236,50 +151,20 @@ class Up:
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
 
-    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Upscaler]:
-        """Raises ``UsageError`` where there is no such device, ``WeightsError`` where there is no such model."""
-        chosen, model = pick_device(device), self.request.model
+    def check(self, encoding: Encoding = LOSSLESS) -> None:
+        """Raises ``WeightsError`` where there is no such model, ``UsageError`` for a scale or precision that makes no sense."""
         pick_precision(self.precision)
-        if model is not None:
-            choose(model, self.request.scale)  # an error at once, not once an image
+        if self.request.model is not None:
+            choose(self.request.model, self.request.scale)  # an error at once, not once an image
+
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
+        """Raises as ``check`` does, and ``UsageError`` where this machine has no such device."""
+        from carcli.batch.workers import Upscaler  # and with it torch
+        from carcli.rescale.rescaler import load_networks
+        from carcli.runtime.device import pick_device
+        from carcli.runtime.threads import streams
+
+        self.check(encoding)
+        chosen = pick_device(device)
         on_device = partial(load_networks, device=chosen, precision=self.precision)
-        return [Upscaler(self, on_device)] * streams(chosen)
-
-
-class Upscaler:
-    """``Up`` on a device; it loads each checkpoint once, when the first picture needs it."""
-
-    def __init__(self, task: Up, load: Callable[[str, int], Rescaler]) -> None:
-        self._task, self._pair = task, Loaded(load)
-        self._resolve = lru_cache(maxsize=256)(self._resolution)  # a named file is read to tell its scale
-
-    @property
-    def settings(self) -> str:
-        request = self._task.request
-        ignoring = " ignoring tags" if request.ignore_tag else ""
-        return f"{request.model or 'as tagged'} x{request.scale or 'as tagged'} {self._task.precision}{ignoring}"
-
-    def area(self, header: Header) -> float:
-        try:
-            resolution = self._resolve(header.tag, header.tag_error)
-            if resolution.basis == "tag" and header.tag is not None:
-                return header.tag.width * header.tag.height / header.pixels
-            return float(resolution.scale**2)
-        except CarcliError:  # it will be refused, and nothing written
-            return 0.0
-
-    def held(self, header: Header) -> float:
-        tag = header.tag
-        return RESIZED * tag.scale**2 if tag is not None and tag.resize is not None else 1.0
-
-    def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
-        """The restored picture. Raises ``ImageError`` where tag and request contradict each other."""
-        resolution = self._resolve(picture.tag, picture.tag_error)
-        if resolution.basis != "tag":
-            picture = replace(picture, tag=None, tag_error=None)
-        rescaler = self._pair(resolution.model, resolution.scale)
-        restored = rescaler.up_picture(picture, self._task.tile, turn)
-        return Output(restored, rescaler.id, restored.notes, resolution.untagged(rescaler.id))
-
-    def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
-        return resolve(tag, self._task.request, tag_error)
+        return [Upscaler(self.request, on_device, self.precision, self.tile)] * streams(chosen)

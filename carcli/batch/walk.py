@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ class Source:
 
     path: Path
     folder: Path
+    address: str | None = None  # that a user gave, of which ``path`` is a copy
 
     def short(self, suffix: str) -> Path:
         """The output's name, relative to the output folder, where no other image has the same."""
@@ -64,22 +65,22 @@ def same(a: Path, b: Path) -> bool:
         return False
 
 
-def walk(top: Path, recursive: bool, output: Path) -> Iterator[Source | Job]:
+def walk(top: Path, recursive: bool, output: Path, skip: Callable[[Path], bool] = lambda folder: False) -> Iterator[Source | Job]:
     """Image files of a folder in order of name, those of kinds that cannot be read too.
 
-    Hidden ones, links to folders and the output folder are left out. A folder that cannot be read
+    Hidden ones, links to folders, the output folder and those that ``skip`` says are left out. A folder that cannot be read
     is a job with an obstacle, and the others are walked all the same.
     """
     ahead: list[_Folder | Source | Job] = [_Folder(top, Path())]  # the next one last
     while ahead:
         item = ahead.pop()
         if isinstance(item, _Folder):
-            ahead.extend(reversed(list(_inside(item, recursive, output))))
+            ahead.extend(reversed(list(_inside(item, recursive, output, skip))))
         else:
             yield item
 
 
-def _inside(folder: _Folder, recursive: bool, output: Path) -> Iterator[_Folder | Source | Job]:
+def _inside(folder: _Folder, recursive: bool, output: Path, skip: Callable[[Path], bool]) -> Iterator[_Folder | Source | Job]:
     try:
         with os.scandir(folder.path) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -92,7 +93,7 @@ def _inside(folder: _Folder, recursive: bool, output: Path) -> Iterator[_Folder 
             continue
         path = folder.path / entry.name
         if _is_folder(entry):
-            if recursive and not entry.is_symlink() and not same(path, output):
+            if recursive and not entry.is_symlink() and not same(path, output) and not skip(path):
                 yield _Folder(path, folder.below / entry.name)
         elif path.suffix.lower() in SUFFIXES or advice(path.suffix.lower()) is not None:
             yield Source(path, folder.below)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from carcli.batch.observer import Observer
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
 from carcli.images.written import Encoding
 from carcli.rescale.resolve import Untagged
-from carcli.rescale.turn import Turn
+
+if TYPE_CHECKING:
+    from carcli.rescale.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Worker(Protocol):
         """Pixels that are held at once for each one of the image, 12 bytes each, where that is more than it and its result."""
         ...
 
-    def __call__(self, picture: Picture, turn: Turn) -> Output:
+    def __call__(self, picture: Picture, turn: Turn = ...) -> Output:
         """Raises ``ImageError``, ``WeightsError`` or ``UsageError`` for this picture, ``Abandoned`` once it is cancelled."""
         ...
 
@@ -50,6 +52,10 @@ class Task(Protocol):
 
     verb: ClassVar[str]
     makes_lr: ClassVar[bool]  # whether its results are LR images
+
+    def check(self, encoding: Encoding) -> None:
+        """Raises what can be told to be wrong without loading anything, with results written as ``encoding`` says."""
+        ...
 
     def load(self, device: str, observer: Observer, encoding: Encoding) -> Sequence[Worker]:
         """The workers of a device: as many as it serves at once. Their results will be written as ``encoding`` says."""

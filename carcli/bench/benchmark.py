@@ -13,7 +13,7 @@ from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError, WeightsError
 from carcli.images.written import Encoding
 from carcli.models.families import CLASSICAL
-from carcli.rescale.refine import Refinement
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.weights import manifest, store
 

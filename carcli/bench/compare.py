@@ -20,7 +20,8 @@ from carcli.images import codec, metrics
 from carcli.images.grey import in_colour
 from carcli.images.picture import Picture, Pixels
 from carcli.images.written import PNG, Encoding
-from carcli.rescale.refine import Refinement, down_refined
+from carcli.rescale.refine import down_refined
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import paths
 from carcli.runtime import peak as memory

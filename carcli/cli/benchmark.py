@@ -35,7 +35,7 @@ from carcli.cli.common import (
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError
 from carcli.images.written import encodings
-from carcli.rescale.refine import Refinement
+from carcli.rescale.refinement import Refinement
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.paths import reason

@@ -64,8 +64,7 @@ class PictureRescaler:
 
     def refuse_to_shrink(self) -> None:
         """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
-        if self.only_up:
-            raise UsageError(f"{self.id} only enlarges images; shrink them with another model, edsr or tad")
+        self.choice.refuse_to_shrink()
 
     @property
     def to_grey(self) -> bool:

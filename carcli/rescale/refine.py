@@ -17,8 +17,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,12 +30,11 @@ from carcli.images.picture import Picture, Pixels
 from carcli.models.base import Network
 from carcli.ops.quantise import quantise_ste, to_float, to_tensor, to_uint8
 from carcli.rescale.pictures import PictureRescaler
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.tiling import Span, cut, padded, reflected, spans
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import autocast
 
-Method = Literal["fast", "hcd"]
-METHODS: tuple[Method, ...] = ("fast", "hcd")
 CORE, UNDIVIDED = 160, 224  # LR pixels a side: of a window's core, and of an image that needs no windows
 ANSWERS = 8  # LR pixels around a core whose restoration its window answers for
 RATES = (3 / 255, 0.3 / 255)  # of Adam, first and last step; a short descent starts lower
@@ -46,24 +45,6 @@ PULL = (0.3, 0.6)
 FINE = 0.5 / 255  # half a level
 BAND = 256  # rows that are compared at once
 PATIENCE, LEAST = 12, 0.003  # so many iterations, or a quarter of them all, without so many dB more end the descent early
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """How to refine. ``iterations`` are split in halves by ``hcd``."""
-
-    iterations: int
-    method: str = "fast"  # of METHODS
-    lr_weight: float = 0.0  # of the squared distance from the unrefined LR, beside the squared error in HR
-    epsilon: float = 0.3  # hcd: radius of the ball of changes, over a window
-    alpha: float = 20 / 255  # hcd: length of a step
-    seed: int = 0  # hcd: of where in the ball it starts
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"unknown refinement method {self.method!r}; use {', '.join(METHODS)}")
-        if self.iterations < 1 or self.lr_weight < 0 or self.epsilon <= 0 or self.alpha <= 0:
-            raise UsageError("refinement needs at least one iteration, a weight not below 0, and epsilon and alpha above 0")
 
 
 class Refined(NamedTuple):

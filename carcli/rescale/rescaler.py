@@ -26,7 +26,8 @@ from carcli.models.families import DEFAULT
 from carcli.rescale import tiling
 from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.progress import Watched
-from carcli.rescale.refine import Refinement, down_refined
+from carcli.rescale.refine import down_refined
+from carcli.rescale.refinement import Refinement
 from carcli.rescale.sizes import Target, scale_for
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device

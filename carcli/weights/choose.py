@@ -57,6 +57,17 @@ class Choice:
         """Whether it enlarges, and there is nothing of it that shrinks."""
         return self.network is not None or self.strength is not None or any(step.only_up for step in self.steps)
 
+    @property
+    def hides(self) -> bool:
+        """Whether its LR images need every level: its own downscaler hides something in them, and was trained for no loss."""
+        classical = self.description.family in CLASSICAL or self.description.down.get("net") in CLASSICAL
+        return not classical and self.description.carrier is None
+
+    def refuse_to_shrink(self) -> None:
+        """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
+        if self.only_up:
+            raise UsageError(f"{self.description.id} only enlarges images; shrink them with another model, edsr or tad")
+
 
 def is_file(model: str) -> bool:
     """Whether ``model`` names a file: a checkpoint of ours, or a network of somebody else's."""

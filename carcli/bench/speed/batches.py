@@ -17,10 +17,11 @@ from PIL import Image
 from carcli.batch.options import Options
 from carcli.batch.pipeline import HELD, Pipeline
 from carcli.batch.plan import plan
-from carcli.batch.tasks import Downscaler, Up, Upscaler
+from carcli.batch.workers import Downscaler, Upscaler
 from carcli.bench.speed.scene import photograph
 from carcli.images import codec
 from carcli.rescale.rescaler import Rescaler, load
+from carcli.rescale.resolve import Request
 from carcli.runtime.peak import peak_of_program
 from carcli.runtime.threads import streams
 
@@ -55,7 +56,7 @@ def measure(model: str, scale: int, device: str, workers: int, level: int) -> di
             Image.fromarray(pixels).save(folder / "hr" / f"{i}.jpg", quality=92)
         for verb, source, target in (("down", "hr", "lr"), ("up", "lr", "sr")):
             alone = _alone(pair, verb, folder / source)
-            worker = Downscaler(pair) if verb == "down" else Upscaler(Up(), lambda model, scale: pair)
+            worker = Downscaler(pair) if verb == "down" else Upscaler(Request(), lambda model, scale: pair)
             options = Options(workers=workers, compression=level)
             pipeline = Pipeline([worker] * streams(pair.device), options)
             began = time.perf_counter()

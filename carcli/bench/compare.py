@@ -22,7 +22,7 @@ from carcli.images.picture import Picture, Pixels
 from carcli.images.written import PNG, Encoding
 from carcli.rescale.refine import down_refined
 from carcli.rescale.refinement import Refinement
-from carcli.rescale.rescaler import Rescaler
+from carcli.rescale.rescaler import Rescaler, load
 from carcli.runtime import paths
 from carcli.runtime import peak as memory
 from carcli.runtime.files import state
@@ -136,7 +136,7 @@ class _Trip:
 def _shrunk(setup: Setup, hr: Picture) -> Picture:
     rescaler = setup.rescaler
     if setup.thumbnails is not None:
-        return replace(setup.thumbnails.downscaler(rescaler.scale).down_picture(hr), tag=None)
+        return replace(load(setup.thumbnails.resampling, rescaler.scale, "cpu").down_picture(hr), tag=None)
     if setup.refinement is not None:
         return down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)[0]
     return rescaler.down_picture(hr, size=rescaler.lr_size(*hr.size), keep_grey=setup.keep_grey)

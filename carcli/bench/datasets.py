@@ -24,24 +24,31 @@ class Images:
     left_out: tuple[str, ...] = ()  # suffixes of others, images of kinds that are not read here
 
 
+def place(name: str) -> manifest.Dataset | Path:
+    """What a name means: a pinned dataset, or a folder. Raises ``UsageError`` where it means neither, ``OSError``."""
+    folder = Path(name)
+    datasets = {dataset.id: dataset for dataset in manifest.manifest().datasets}
+    if name.lower() in datasets and not folder.is_dir():
+        return datasets[name.lower()]
+    if not folder.is_dir() and manifest.ID.fullmatch(name.lower()):
+        folder = dataset_folder(name.lower())
+    if not folder.is_dir():
+        known, others = ", ".join(datasets), dataset_folder("")
+        raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
+    return folder
+
+
 def find(name: str, watch: Watch = unwatched) -> Images:
     """A dataset by name or by path; a pinned one is fetched, and verified file by file.
 
     Raises ``UsageError`` for an unknown name or a folder that is empty or cannot be read, ``WeightsError`` for a
     dataset that cannot be fetched.
     """
-    folder = Path(name)
-    datasets = {dataset.id: dataset for dataset in manifest.manifest().datasets}
     try:
-        if name.lower() in datasets and not folder.is_dir():
-            dataset = datasets[name.lower()]
-            folder = fetch_dataset(dataset, watch)
+        folder = place(name)
+        if isinstance(folder, manifest.Dataset):
+            dataset, folder = folder, fetch_dataset(folder, watch)
             return Images(dataset.id, tuple(folder / file.name for file in dataset.files), pinned=True)
-        if not folder.is_dir() and manifest.ID.fullmatch(name.lower()):
-            folder = dataset_folder(name.lower())
-        if not folder.is_dir():
-            known, others = ", ".join(datasets), dataset_folder("")
-            raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
         every = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise UsageError(f"{error.filename or name}: {reason(error)}") from error

@@ -10,7 +10,6 @@ from carcli.errors import UsageError
 from carcli.images import codec
 from carcli.images.picture import Picture
 from carcli.models.families import CLASSICAL
-from carcli.rescale.rescaler import Rescaler, load
 
 TEXT = re.compile(r"(\w+)(?: q(\d{1,3}))?")
 
@@ -35,10 +34,6 @@ class Thumbnails:
 
     def __str__(self) -> str:
         return self.resampling if self.quality is None else f"{self.resampling} q{self.quality}"
-
-    def downscaler(self, scale: int) -> Rescaler:
-        """What shrinks."""
-        return load(self.resampling, scale, "cpu")
 
     def file(self, picture: Picture) -> bytes:
         """The thumbnail's file; without a tag, for nothing is hidden in it."""

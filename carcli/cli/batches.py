@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from carcli.cli.common import Json, Precision, Quiet, excludes, note_precision
+from carcli.cli import complete
+from carcli.cli.choices import FileFormat, Precision
+from carcli.cli.common import Json, PrecisionOption, Quiet, excludes
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,19 @@ class BatchFlags:
     """The options of a batch; what ``batch_options`` adds to a command."""
 
     inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="INPUT...", help="Image files and folders of them.", show_default=False, readable=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="Image files, folders of them, https:// addresses; - is standard input.",
+            show_default=False,
+            autocompletion=lambda incomplete: [],  # which leaves it to the shell, that knows files
+        ),
     ] = None
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Output folder; for one input also a file, whose name says its format.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Output folder; for one input also a file, whose name says its format; - is standard output."
+        ),
     ] = Path()
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into folders of folders, keeping their structure.")] = (
         False
@@ -44,16 +54,19 @@ class BatchFlags:
     max_errors: Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")] = None
     ignore_space: Annotated[bool, typer.Option("--ignore-space", help="Start even if the disk seems too full.")] = False
     watch: Annotated[bool, typer.Option("--watch", help="Go on with files that appear, until Ctrl-C.")] = False
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")] = "auto"
-    precision: Precision = "fp32"
+    device: Annotated[
+        str,
+        typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.", autocompletion=complete.devices),
+    ] = "auto"
+    precision: PrecisionOption = Precision.fp32
     tile: Annotated[
         int | None,
         typer.Option(min=16, help="LR pixels a side of a tile; smaller needs less memory. Default: fixed per model."),
     ] = None
     form: Annotated[
-        str | None,
+        FileFormat | None,
         typer.Option(
-            "--format", help="png, webp, jpeg or avif. Default: as the output file is called, else png.", show_default=False
+            "--format", help="Default: as the output file is called, else png.", show_default=False, case_sensitive=False
         ),
     ] = None
     quality: Annotated[
@@ -81,8 +94,6 @@ def batch_options(output: str) -> Callable[[Callable[..., None]], Callable[..., 
             flags = BatchFlags(**{f.name: given.pop(f.name) for f in fields(BatchFlags)})
             excludes("--fail-fast", "--max-errors", flags.fail_fast and flags.max_errors is not None)
             excludes("--dry-run", "--watch", flags.dry_run and flags.watch)
-            for device in flags.devices:
-                note_precision(device, flags.precision)
             command(flags, **given)
 
         shared = inspect.signature(BatchFlags, eval_str=True).parameters

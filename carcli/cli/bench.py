@@ -9,6 +9,9 @@ from carcli.cli.flags import takes
 @takes(BenchFlags)
 def bench(flags: BenchFlags) -> None:
     """Shrink and restore the images of datasets; fidelity, size and speed beside the published figures."""
-    from carcli.cli.benchmark import run
+    from carcli.cli.bench_checks import check
 
-    run(flags)
+    asked = check(flags)
+    from carcli.cli.benchmark import run  # and with it torch
+
+    run(flags, asked)

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Device, Json, Precision, Quiet
+from carcli.cli import complete
+from carcli.cli.choices import FileFormat, Precision, RefineMethod
+from carcli.cli.common import Device, Json, PrecisionOption, Quiet
 
 
 class Protocol(str, Enum):
@@ -38,21 +40,32 @@ class BenchFlags:
 
     dataset: Annotated[
         list[str],
-        typer.Option(help="set5, set14, bsd100, urban100 (fetched where missing), or a folder of HR images; repeatable."),
+        typer.Option(
+            help="set5, set14, bsd100, urban100 (fetched where missing), or a folder of HR images; repeatable.",
+            autocompletion=complete.dataset,
+        ),
     ]
     scale: Annotated[
         list[float] | None,
-        typer.Option(min=1, max=128, help="2, 2.5, 4, …, 128; 1: colour from grey; repeatable. Default: 4."),
+        typer.Option(
+            min=1, max=128, help="2, 2.5, 4, …, 128; 1: colour from grey; repeatable. Default: 4.", autocompletion=complete.scale
+        ),
     ] = None
     model: Annotated[
-        str, typer.Option(help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.")
+        str,
+        typer.Option(
+            help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.",
+            autocompletion=complete.models,
+        ),
     ] = "edsr,tad,bicubic"
     refine: Annotated[str, typer.Option(help="Refine LR images too, by so many iterations: 10,30,100.", show_default=False)] = ""
-    refine_method: Annotated[str | None, typer.Option(help="fast or hcd. Default: fast.", show_default=False)] = None
+    refine_method: Annotated[
+        RefineMethod | None, typer.Option(help="Default: fast.", show_default=False, case_sensitive=False)
+    ] = None
     keep_grey: Annotated[bool, typer.Option("--keep-grey", help="LR images of grey images stay grey, as with down.")] = False
     carrier: Annotated[
-        str, typer.Option(help="What the LR image is written as before it is restored: png, webp, jpeg or avif.")
-    ] = "png"
+        FileFormat, typer.Option(help="What the LR image is written as before it is restored.", case_sensitive=False)
+    ] = FileFormat.png
     quality: Annotated[list[int] | None, typer.Option(min=1, max=100, help="Of the carrier; repeatable.", show_default=False)] = (
         None
     )
@@ -75,6 +88,6 @@ class BenchFlags:
     offsets: Annotated[Path | None, _folder("Draw where resampling kernels sample into this folder (CAR, figure 4).")] = None
     region: Annotated[str, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT in LR pixels, for --offsets. Default: the centre.")] = ""
     device: Device = "auto"
-    precision: Precision = "fp32"
+    precision: PrecisionOption = Precision.fp32
     as_json: Json = False
     quiet: Quiet = False

@@ -17,25 +17,23 @@ from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Shown
 from carcli.bench.datasets import find_all
 from carcli.bench.rate import Rate, Rates
-from carcli.bench.thumbnails import Thumbnails
 from carcli.cli.bars import progress_bar
+from carcli.cli.bench_checks import Asked
 from carcli.cli.bench_flags import BenchFlags, Format, Protocol
 from carcli.cli.common import (
     CANNOT_RUN,
     SOME_FAILED,
     allow_large_images,
+    counted,
     emit,
-    excludes,
-    needs,
     note_precision,
     say_error,
     say_left_out,
+    say_waits,
     show,
 )
 from carcli.cli.downloads import download_bar
 from carcli.errors import UsageError, WeightsError
-from carcli.images.written import encodings
-from carcli.rescale.refinement import Refinement
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.paths import reason
@@ -130,35 +128,14 @@ class Terminal(Observer):
             show(rate_table.as_json(rates))
 
 
-def _refinements(flags: BenchFlags) -> list[Refinement | None]:
-    try:
-        iterations = [int(number) for number in flags.refine.split(",") if number.strip()]
-    except ValueError as error:
-        raise UsageError(f"--refine {flags.refine!r}: give numbers of iterations, separated by commas") from error
-    return [None, *(Refinement(count, flags.refine_method or "fast") for count in iterations)]
-
-
-def _plan(flags: BenchFlags) -> Plan:
+def _plan(flags: BenchFlags, asked: Asked) -> Plan:
     """What the options ask for, its datasets fetched. Raises ``UsageError`` and ``WeightsError``."""
-    needs("--refine", bool(flags.refine), {"--refine-method": flags.refine_method})
-    needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
-    excludes("--thumbnails", "--refine", flags.thumbnails is not None and bool(flags.refine))
-    excludes("--thumbnails", "--carrier", flags.thumbnails is not None and flags.carrier != "png")
-    thumbnails = None if flags.thumbnails is None else Thumbnails.parse(flags.thumbnails)
-    excludes("--json", "--format", flags.as_json and flags.form is not None)
-    refinements = _refinements(flags)
-    carriers = encodings(flags.carrier, flags.quality or ())
-    if flags.refine and any(carrier.lossy for carrier in carriers):
-        raise UsageError(f"--refine settles single levels, which {flags.carrier} changes; leave one of them out")
-    models = [name.strip() for name in flags.model.split(",") if name.strip()]
-    scales = dict.fromkeys(int(scale) if scale == int(scale) else scale for scale in flags.scale or [4])
-    pairs = {scale: benchmark.pairs_of(models, scale, flags.device, flags.precision, say=say_error) for scale in scales}
+    precision = flags.precision.value
+    pairs = {s: benchmark.pairs_of(asked.models, s, flags.device, precision, say=say_error) for s in asked.scales}
     if not any(pairs.values()):
-        raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
+        raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, asked.scales))}")
     if flags.refine and any(pair.target is not None for group in pairs.values() for pair in group):
         raise UsageError("--refine takes scales that the models have; leave it out, or the others")
-    if thumbnails is not None and any(scale != int(scale) for scale in scales):
-        raise UsageError("--thumbnails takes whole scales; leave it out, or the others")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))
@@ -166,12 +143,12 @@ def _plan(flags: BenchFlags) -> Plan:
     return Plan(
         datasets=datasets,
         pairs=pairs,
-        refinements=refinements,
+        refinements=asked.refinements,
         widest_border=border,
         device=flags.device,
         keep_grey=flags.keep_grey,
-        encodings=carriers,
-        thumbnails=thumbnails,
+        encodings=asked.encodings,
+        thumbnails=asked.thumbnails,
     )
 
 
@@ -199,14 +176,15 @@ def _unwritable_is_said(flags: BenchFlags) -> Iterator[None]:
         raise typer.Exit(CANNOT_RUN) from error
 
 
-def run(flags: BenchFlags) -> None:
+def run(flags: BenchFlags, asked: Asked) -> None:
     """Carry out ``carcli bench``. Raises ``ImageError`` where nothing can be measured."""
     allow_large_images()
     within_limits()
+    say_waits(flags.quiet)
     note_precision(flags.device, flags.precision)
     if flags.refine:
         give_back_at_once()
-    plan = _plan(flags)
+    plan = _plan(flags, asked)
     failures = Failures(flags.as_json)
     rates = Rates(plan.widest_border) if flags.rate else None
     observers = [failures, *([rates] if rates else []), *_files(flags, plan, rates)]
@@ -222,5 +200,5 @@ def run(flags: BenchFlags) -> None:
         finally:
             terminal.show()  # where a report cannot be written, too
     if failures.count:
-        say_error(f"{failures.count} image{'s' * (failures.count != 1)} left out")
+        say_error(f"{counted(failures.count, 'image')} left out")
         raise typer.Exit(SOME_FAILED)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -14,15 +16,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from carcli.cli import complete
+from carcli.cli.choices import Precision
 from carcli.errors import UsageError
 from carcli.runtime.schema import SCHEMA, plain
 from carcli.runtime.text import shown
 
 SOME_FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
+NAMED = 5  # folders that a message names at most
 NOBODY_LISTENS = 1  # whoever read standard output has gone
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16: how the networks compute.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.device)]
+PrecisionOption = Annotated[Precision, typer.Option(help="How the networks compute.", case_sensitive=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
@@ -78,10 +83,43 @@ def say_error(message: str) -> None:
         print(f"carcli: {shown(message)}", file=sys.stderr, flush=True)
 
 
-def say_left_out(left_out: Mapping[str, int]) -> None:
-    """Say which images in folders were not looked at, counted by suffix, and how to go on with them."""
+def counted(count: int, noun: str) -> str:
+    """A number of things: ``1 image``, ``3 images``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def bytes_said(count: float) -> str:
+    """So many bytes, in a unit that leaves a few digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+class _Waits(logging.Handler):
+    """Says what somebody is waiting for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say_error(record.getMessage())
+
+
+def say_waits(quiet: bool = False) -> None:
+    """Say what takes long and is done once, as it begins, unless ``quiet``."""
+    log = logging.getLogger("carcli")
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    if not any(isinstance(handler, _Waits) for handler in log.handlers):
+        log.addHandler(_Waits())
+        log.propagate = False
+
+
+def say_left_out(left_out: Mapping[str, int], passed_over: Sequence[Path] = ()) -> None:
+    """Say which images in folders were not looked at, counted by suffix, and how to go on with them; and which folders."""
     from carcli.images.formats import advice
 
+    if passed_over:
+        named = ", ".join(str(path) for path in passed_over[:NAMED]) + (", …" if len(passed_over) > NAMED else "")
+        say_error(f"{named}: made by carcli, and left out; to take what is in there, name it")
     for suffix, count in left_out.items():
         say_error(f"{count} {suffix} file{'s were' if count > 1 else ' was'} left out: {advice(suffix)}")
 
@@ -111,12 +149,12 @@ def emit(event: str, record: Mapping[str, Any]) -> None:
     show(json.dumps(plain({"schema": SCHEMA, "event": event, **record}), default=str, allow_nan=False))
 
 
-def note_precision(device: str, precision: str) -> None:
-    """Say it where a device would have to emulate the precision asked for."""
-    if precision == "fp32":
+def note_precision(device: str, precision: Precision) -> None:
+    """Say it where a device would have to emulate the precision asked for. Loads torch where that is not the usual one."""
+    if precision is Precision.fp32:
         return
     from carcli.runtime.device import has_bf16, pick_device
 
     chosen = pick_device(device)
     if chosen.type == "cpu" and not has_bf16(chosen):
-        say_error(f"this processor has no {precision} arithmetic and emulates it: fp32 is many times as fast here")
+        say_error(f"this processor has no {precision.value} arithmetic and emulates it: fp32 is many times as fast here")

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from carcli.cli import complete
 from carcli.cli.batches import BatchFlags, batch_options
+from carcli.cli.choices import RefineMethod
 from carcli.cli.common import excludes, needs
 from carcli.errors import UsageError
 from carcli.models.families import DEFAULT
@@ -17,7 +19,12 @@ def down(
     flags: BatchFlags,
     scale: Annotated[
         float | None,
-        typer.Option(min=1, max=128, help="How many times smaller: 2, 2.5, 4, … 128. Default: 4, or the checkpoint's."),
+        typer.Option(
+            min=1,
+            max=128,
+            help="How many times smaller: 2, 2.5, 4, … 128. Default: 4, or the checkpoint's.",
+            autocompletion=complete.scale,
+        ),
     ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Exactly so many pixels: 640x480.", show_default=False)] = None,
     width: Annotated[int | None, typer.Option(min=1, help="So many pixels wide, in the photograph's shape.")] = None,
@@ -28,7 +35,11 @@ def down(
     max_pixels: Annotated[int | None, typer.Option(min=1, help="At most so many pixels in all.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help=f"A family, a checkpoint, or a .safetensors file. Default: {DEFAULT}.", show_default=False),
+        typer.Option(
+            help=f"A family, a checkpoint, or a .safetensors file. Default: {DEFAULT}.",
+            show_default=False,
+            autocompletion=complete.model,
+        ),
     ] = None,
     to_grey: Annotated[
         bool, typer.Option("--to-grey", help="Keep the size and hide the colours in one channel instead (tad).")
@@ -47,7 +58,8 @@ def down(
         int, typer.Option(min=0, help="Iterations spent on each LR image to restore better: 30 takes some 100 times as long.")
     ] = 0,
     refine_method: Annotated[
-        str | None, typer.Option(help="fast, or hcd as published. Default: fast.", show_default=False)
+        RefineMethod | None,
+        typer.Option(help="hcd: as published. Default: fast.", show_default=False, case_sensitive=False),
     ] = None,
     refine_lr_weight: Annotated[
         float | None,
@@ -74,10 +86,10 @@ def down(
     if to_grey and options:
         raise UsageError(f"--to-grey keeps the size; leave {options[0]} out")
     excludes("--to-grey", "--keep-grey", to_grey and keep_grey)
-    own = {"--refine-method": refine_method, "--refine-lr-weight": refine_lr_weight}
+    own = {"--refine-method": None if refine_method is None else refine_method.value, "--refine-lr-weight": refine_lr_weight}
     of_hcd = {"--refine-epsilon": refine_epsilon, "--refine-alpha": refine_alpha, "--seed": seed}
     needs("--refine", bool(refine), {**own, **of_hcd, "--refine-keep": refine_keep or None})
-    needs("--refine-method hcd", refine_method == "hcd", of_hcd)
+    needs("--refine-method hcd", refine_method is RefineMethod.hcd, of_hcd)
 
     from carcli.cli.run_batch import Down, Refinement, Target, carry_out
 
@@ -90,7 +102,7 @@ def down(
         to_grey=to_grey,
         keep_grey=keep_grey,
         refinement=Refinement(refine, **settings) if refine else None,
-        precision=flags.precision,
+        precision=flags.precision.value,
         tile=flags.tile,
         lossy=lossy,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from carcli.cli.common import SOME_FAILED, Json, emit, say, say_error
+from carcli.cli.common import SOME_FAILED, Json, emit, say, say_error, say_waits
 from carcli.errors import ImageError
 
 
@@ -43,15 +43,18 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what the tag in an image says; without a file, what this machine would use."""
+    if not files:
+        from carcli.cli import machine  # and with it torch
+
+        say_waits()
+        record = machine.describe()
+        if as_json:
+            emit("machine", record)
+        else:
+            _say_machine(record)
+        return
     from carcli.cli import describe
 
-    if not files:
-        machine = describe.machine()
-        if as_json:
-            emit("machine", machine)
-        else:
-            _say_machine(machine)
-        return
     failed = False
     for path in files:
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,7 +15,7 @@ from carcli.batch import Observer, Result
 from carcli.batch.job import Recorded
 from carcli.batch.record import of_result
 from carcli.cli.bars import progress_bar
-from carcli.cli.common import emit, say, say_error, say_left_out
+from carcli.cli.common import bytes_said, counted, emit, say, say_error, say_left_out
 from carcli.rescale.resolve import Untagged
 
 REASONS = 20  # the most frequent ones that a summary names
@@ -73,6 +74,7 @@ class Report(Observer):
     def __init__(self, verb: str, *, bar: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
         self.verb, self.tally = verb, Tally()
         self.left_out: Mapping[str, int] = {}  # images of kinds that are not read here, by suffix
+        self.passed_over: Sequence[Path] = ()  # folders of what was made before
         self._enough = enough
         self._watching = False  # no end is in sight
         columns = [
@@ -114,11 +116,11 @@ class Report(Observer):
     def tell(self, result: Result) -> None:
         """Say what became of an image."""
         if result.status == "failed":
-            say_error(f"{result.source}: {result.reason}")
+            say_error(f"{result.name}: {result.reason}")
 
     def sum_up(self, slowest: str) -> None:
         """Say what became of them all, and what was not looked at."""
-        say_left_out(self.left_out)
+        say_left_out(self.left_out, self.passed_over)
 
 
 class JsonLines(Report):
@@ -140,49 +142,48 @@ class JsonLines(Report):
             "reasons": dict(tally.reasons.most_common()),
             "existing": dict(tally.existing),
             "left_out": dict(self.left_out),
+            "passed_over": [str(path) for path in self.passed_over],
         }
         emit("summary", summary)
         super().sum_up(slowest)
 
 
 class Terminal(Report):
-    """A line for each image, and what a user should know of it."""
+    """A line for each image, and what a user should know of it; without ``lines`` nothing on standard output."""
+
+    def __init__(self, verb: str, *, bar: bool = True, lines: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
+        super().__init__(verb, bar=bar, enough=enough)
+        self._lines = lines
 
     def tell(self, result: Result) -> None:
         super().tell(result)
         if result.status == "failed":
             return
         if self._watching and result.untagged is not None and self.tally.untagged[result.untagged] == 1:
-            say_error(f"{result.source}: {result.untagged.told()}; said once")
+            say_error(f"{result.name}: {result.untagged.told()}; said once")
         for note in result.notes:
-            say_error(f"{result.source}: {note}")
-        if result.status == "done" and result.input_size and result.output_size:
+            say_error(f"{result.name}: {note}")
+        if self._lines and result.status == "done" and result.input_size and result.output_size:
             (w, h), (ow, oh) = result.input_size, result.output_size
             say(
-                f"{result.source} {w}x{h} {_size(result.input_bytes or 0)} -> {result.target} {ow}x{oh} "
-                f"{_size(result.output_bytes or 0)}, {result.model}, {result.seconds:.1f} s"
+                f"{result.name} {w}x{h} {bytes_said(result.input_bytes or 0)} -> {result.target} {ow}x{oh} "
+                f"{bytes_said(result.output_bytes or 0)}, {result.model}, {result.seconds:.1f} s"
             )
 
     def sum_up(self, slowest: str) -> None:
         tally, counts = self.tally, self.tally.counts
         parts = [f"{counts['done']} done"] + [f"{counts[k]} {k}" for k in ("skipped", "failed") if counts[k]]
-        sizes = f"{_size(tally.input_bytes)} -> {_size(tally.output_bytes)}"
-        say(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}")
+        sizes = f"{bytes_said(tally.input_bytes)} -> {bytes_said(tally.output_bytes)}"
+        if self._lines:
+            say(f"{', '.join(parts)} in {tally.seconds:.1f} s; {sizes}")
         if tally.larger and self.verb == "down":
-            say_error(f"{tally.larger} of the LR images take more bytes than the file they were made from")
+            whose = "the LR image takes" if counts["done"] == 1 else f"{tally.larger} of the LR images take"
+            say_error(f"{whose} more bytes than the file {'it was' if counts['done'] == 1 else 'they were'} made from")
         for untagged, count in tally.untagged.items():
             say_error(untagged.told(count))
         for how, count in tally.existing.items():
-            say_error(f"{count} output{'s' * (count > 1)} {EXISTING[how]}")
+            say_error(f"{counted(count, 'output')} {EXISTING[how]}")
         super().sum_up(slowest)
         if counts["failed"] > 3:
             for reason, count in tally.reasons.most_common(REASONS):
                 say_error(f"{count} failed: {reason}")
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""

@@ -6,25 +6,33 @@ from typing import Annotated
 
 import typer
 
-from carcli.cli.common import Device, Precision, note_precision
+from carcli.cli import complete
+from carcli.cli.choices import Precision
+from carcli.cli.common import Device, PrecisionOption, note_precision
 from carcli.models.families import DEFAULT
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    model: Annotated[str, typer.Option(help="Of /down, where a request names none.")] = DEFAULT,
+    model: Annotated[str, typer.Option(help="Of /down, where a request names none.", autocompletion=complete.model)] = DEFAULT,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Largest file that is taken, MB.")] = 64,
     max_megapixels: Annotated[float, typer.Option(min=0.001, max=512, help="Largest image that is taken or made.")] = 50,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Images computed at once.")] = 1,
     waiting: Annotated[int, typer.Option(min=1, help="Images that wait for their turn; more are sent away.")] = 16,
     device: Device = "auto",
-    precision: Precision = "fp32",
+    precision: PrecisionOption = Precision.fp32,
 ) -> None:
     """Shrink and restore images over HTTP: POST files to /down and /up, or open the address in a browser."""
-    note_precision(device, precision)
-    from carcli.cli.serving import serve_forever
+    from carcli.runtime.device_names import check_device
+    from carcli.weights.choose import choose
 
+    check_device(device)
+    choose(model, None)  # an unknown model is an error at once
+    from carcli.cli.serving import serve_forever, the_packages
+
+    the_packages()
+    note_precision(device, precision)
     serve_forever(
         host=host,
         port=port,
@@ -34,5 +42,5 @@ def serve(
         jobs=jobs,
         waiting=waiting,
         device=device,
-        precision=precision,
+        precision=precision.value,
     )

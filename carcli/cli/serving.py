@@ -30,6 +30,12 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def the_packages() -> None:
+    """Raise ``UsageError`` where those are not here that serve."""
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise UsageError("serving needs more packages: pip install 'carcli[serve]'")
+
+
 def serve_forever(
     *,
     host: str,
@@ -43,15 +49,11 @@ def serve_forever(
     precision: str,
 ) -> None:
     """Serve until Ctrl-C. Raises ``UsageError``, ``WeightsError`` and ``CarcliError`` where it cannot begin."""
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise UsageError("serving needs more packages: pip install 'carcli[serve]'")
     import uvicorn
 
     from carcli.serve.service import Limits, Service
     from carcli.serve.web import application
-    from carcli.weights.choose import choose
 
-    choose(model, None)  # an unknown model is an error at once
     allow_large_images()
     service = Service(model, device, precision, Limits(body=body, pixels=pixels, jobs=jobs, waiting=waiting))
     hosts = ("127.0.0.1", "localhost", "::1", "[::1]", host) if _is_loopback(host) else ("*",)

@@ -11,29 +11,13 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from carcli.cli.bars import progress_bar
-from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say, say_error
+from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say, say_error, say_waits
 from carcli.runtime import memory
 from carcli.runtime.device import pick_device
 from carcli.runtime.threads import within_limits
-from carcli.training import recipe as recipes
 from carcli.training.loop import train
 from carcli.training.recipe import Recipe
 from carcli.training.run import Progress, Run, Stopped
-
-
-def list_recipes() -> None:
-    """Print the recipes of the package and what they are for."""
-    for name in recipes.names():
-        say(f"{name:24} {recipes.purpose(name)}")
-
-
-def chosen(name: str, lr_guidance: float | None) -> Recipe:
-    """A recipe by name or file, with a weight of its guidance that replaces its own, and is then told by its name."""
-    recipe = recipes.load(name)
-    if lr_guidance is None:
-        return recipe
-    weight = f"{lr_guidance:g}".replace("+", "")  # 1e+06: an id has no plus
-    return recipes.change(recipe, f"{recipe.name}-guidance-{weight}", loss={"lr_guidance": lr_guidance})
 
 
 def _line(progress: Progress) -> str:
@@ -63,6 +47,7 @@ def run_shown(recipe: Recipe, photographs: Sequence[Path], run: Run, as_json: bo
         as_json, quiet = False, True
     allow_large_images()
     within_limits()
+    say_waits(quiet)
     memory.keep_freed()
     run = replace(run, device=str(pick_device(run.device)))
     columns = [

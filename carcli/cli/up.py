@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from carcli.cli import complete
 from carcli.cli.batches import BatchFlags, batch_options
 
 
@@ -14,10 +15,16 @@ def up(
     flags: BatchFlags,
     model: Annotated[
         str | None,
-        typer.Option(help="Only this family, checkpoint or file. Default: what the tag says, else the best super-resolver."),
+        typer.Option(
+            help="Only this family, checkpoint or file. Default: what the tag says, else the best super-resolver.",
+            autocompletion=complete.model,
+        ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.")
+        int | None,
+        typer.Option(
+            min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.", autocompletion=complete.scale
+        ),
     ] = None,
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
 ) -> None:
@@ -25,4 +32,4 @@ def up(
     from carcli.cli.run_batch import Request, Up, carry_out
 
     request = Request(model=model, scale=scale, ignore_tag=ignore_tag)
-    carry_out(flags, Up(request=request, precision=flags.precision, tile=flags.tile))
+    carry_out(flags, Up(request=request, precision=flags.precision.value, tile=flags.tile))

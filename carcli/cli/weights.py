@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, emit, say, say_error, show
+from carcli.cli import complete
+from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, counted, emit, say, say_error, show
 from carcli.cli.downloads import download_bar
 from carcli.errors import WeightsError
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The store of checkpoints and benchmark datasets.", no_args_is_help=True, epilog="Example: carcli weights list"
 )
-Id = Annotated[str, typer.Argument(metavar="ID", help="A checkpoint's or dataset's id.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of checkpoints and datasets.", show_default=False)]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A checkpoint's or dataset's id.", autocompletion=complete.stored)]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID...", help="Ids of checkpoints and datasets.", show_default=False, autocompletion=complete.stored),
+]
 NUMBERS = ("scale", "parameters", "images", "MB")  # columns on the right
 
 
@@ -142,19 +146,30 @@ def verify(ids: Ids = None, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: carcli weights remove set14")
-def remove(ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of checkpoints and datasets.")]) -> None:
+def remove(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids of checkpoints and datasets.", autocompletion=complete.stored)
+    ],
+    as_json: Json = False,
+) -> None:
     """Delete fetched or imported files from the store; what came with the package stays."""
     from carcli.weights import inventory
 
     for item in inventory.items(ids):
         removed = inventory.remove(item)
-        say(f"{item.id}: {removed} file{'s' * (removed != 1)} removed")
+        if as_json:
+            emit("removed", {"id": item.id, "files": removed})
+        else:
+            say(f"{item.id}: {counted(removed, 'file')} removed")
 
 
 @app.command(epilog="Example: carcli weights path edsr-base-x4")
-def path(name: Id) -> None:
+def path(name: Id, as_json: Json = False) -> None:
     """Print where a checkpoint's file or a dataset's folder is, or would be."""
     from carcli.weights import inventory
 
     (item,) = inventory.items([name])
-    say(str(inventory.place(item)))
+    if as_json:
+        emit("path", {"id": item.id, "path": inventory.place(item), "state": inventory.state(item)})
+    else:
+        say(str(inventory.place(item)))

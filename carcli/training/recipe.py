@@ -188,6 +188,14 @@ def change(recipe: Recipe, name: str | None = None, **tables: Mapping[str, Any])
     return checked({**values, "name": name or recipe.name})
 
 
+def guided(recipe: Recipe, lr_guidance: float | None) -> Recipe:
+    """A recipe with a weight of its guidance that replaces its own, and is then told by its name; as it is where that is None."""
+    if lr_guidance is None:
+        return recipe
+    weight = f"{lr_guidance:g}".replace("+", "")  # 1e+06: an id has no plus
+    return change(recipe, f"{recipe.name}-guidance-{weight}", loss={"lr_guidance": lr_guidance})
+
+
 def load(name: str) -> Recipe:
     """A recipe of the package by name, or one of the user's own by path.
 

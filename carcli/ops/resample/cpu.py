@@ -116,6 +116,14 @@ def _cached(function: Callable[..., Any], options: dict[str, Any]) -> Any:
         return numba.njit(**options)(function)
 
 
+def is_compiled() -> bool:
+    """Whether machine code of these kernels lies in numba's cache, as far as numba tells; it keeps it for each processor."""
+    try:
+        return bool(_forward_rows._cache._cache_file._load_index())
+    except Exception:  # no cache, or another numba's
+        return False
+
+
 def _jit(function: Callable[..., Any]) -> Any:
     return _cached(function, _options())
 

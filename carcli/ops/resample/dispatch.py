@@ -8,6 +8,7 @@ the reason. ``CARCLI_RESAMPLER=composition`` gives every fast path up from the s
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import os
 import threading
@@ -34,6 +35,9 @@ class Kernel(Protocol):
 
     SUMS: int  # planes that ``forward`` keeps of the sums over the taps, for ``backward``
 
+    def is_compiled(self) -> bool:
+        """Whether their machine code is at hand, as far as that is known: else whoever waits for it is told."""
+
     def forward(self, problem: Resampling, *, rounded: bool = False) -> tuple[Tensor, Tensor]:
         """The LR image (B, 3, h, w), uint8 where ``rounded``, and the sums (B, SUMS, h, w)."""
 
@@ -59,6 +63,7 @@ class Path:
 
 paths: dict[str, Path] = {}  # what was decided, by device
 _lock = threading.RLock()
+_log = logging.getLogger("carcli")
 
 
 def kernel(name: str) -> Kernel:
@@ -89,6 +94,8 @@ def _fault(name: str, device: torch.device) -> str:
     """Why a fast path cannot be used; empty where it can."""
     try:
         fused = kernel(name)
+        if not fused.is_compiled():
+            _log.info("compiling the resampling kernels for this processor: a few seconds, once")
         worst = max(_disagreement(fused, device, "clamp"), _disagreement(fused, device, "residual"))
     except Exception as error:  # a compiler can be missing, or fail, in any way
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

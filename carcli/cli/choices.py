@@ -1,0 +1,29 @@
+"""What options may be, where that is one of a few words: help and completion list them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Precision(str, Enum):
+    """How the networks compute."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class FileFormat(str, Enum):
+    """What image files are written as."""
+
+    png = "png"
+    webp = "webp"
+    jpeg = "jpeg"
+    avif = "avif"
+
+
+class RefineMethod(str, Enum):
+    """How LR images are refined."""
+
+    fast = "fast"
+    hcd = "hcd"

@@ -16,8 +16,8 @@ class MeanShift(nn.Conv2d):
         super().__init__(3, 3, 1)
         assert self.bias is not None
         with torch.no_grad():
-            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
-            self.bias.copy_(sign * torch.tensor(RGB_MEAN))
+            self.weight.copy_(torch.eye(3, device="cpu").view(3, 3, 1, 1))  # to compute on meta, torch would load its compiler
+            self.bias.copy_(torch.tensor([sign * mean for mean in RGB_MEAN], device="cpu"))
         self.requires_grad_(False)
 
 

@@ -77,7 +77,10 @@ class ResidualResampler(Network):
         self.body = nn.Sequential(*(ResidualBlock(f) for _ in range(config.blocks)))
         self.tail = nn.Conv2d(f, 3, 3, padding=1)
         self.coefficients = nn.Conv2d(f, config.basis, 3, padding=1)
-        self.basis = nn.Parameter(torch.randn(config.basis, s**2, 3, 3) / (3 * s))  # (J, s², 3, 3): 3s x 3s taps, unshuffled
+        self.basis = nn.Parameter(torch.empty(config.basis, s**2, 3, 3))  # (J, s², 3, 3): 3s x 3s taps, unshuffled
+        if not self.basis.is_meta:  # where torch loads its compiler to draw nothing: a second
+            with torch.no_grad():
+                self.basis.normal_().div_(3 * s)
         start_small(self.body)
         start_at_zero(self.tail)
         start_at_zero(self.coefficients, 0)

@@ -35,6 +35,11 @@ LAST_PIXELS, LAST_TAPS, LAST_WARPS = 8, 32, 4
 INTERPRETED_PIXELS = 64
 
 
+def is_compiled() -> bool:
+    """Triton does not tell; it takes moments where there is a GPU."""
+    return True
+
+
 @triton.jit
 def _tanh(x):
     e = tl.exp(-2.0 * tl.abs(x))

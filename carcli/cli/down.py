@@ -36,7 +36,7 @@ def down(
     model: Annotated[
         str | None,
         typer.Option(
-            help=f"A family, a checkpoint, or a .safetensors file. Default: {DEFAULT}.",
+            help=f"A family, a checkpoint, or a .safetensors file. Default: {DEFAULT}, also called car.",
             show_default=False,
             autocompletion=complete.model,
         ),

@@ -15,6 +15,7 @@ from carcli.cli import complete
 from carcli.cli.common import CANNOT_RUN, SOME_FAILED, Json, Quiet, counted, emit, say, say_error, show
 from carcli.cli.downloads import download_bar
 from carcli.errors import WeightsError
+from carcli.models.families import ALSO
 
 if TYPE_CHECKING:
     from carcli.weights.manifest import Dataset, Entry
@@ -46,7 +47,9 @@ def _checkpoint_table(states: Sequence[tuple[Entry, str]]) -> Table:
     for entry, state in states:
         psnr = {f.dataset: f"{f.psnr_rgb or f.psnr_y:.2f} / {f.lr_psnr_y:.2f}" for f in entry.figures if f.plain}
         parameters, size = f"{entry.parameters / 1e6:.2f} M", f"{entry.bytes / 1e6:.1f}" if entry.bytes else ""
-        cells = [entry.id, entry.variety, f"x{entry.scale}", state, parameters, size]
+        also = {usual: name for name, usual in ALSO.items()}
+        family = f"{entry.variety} ({also[entry.family]})" if entry.family in also else entry.variety
+        cells = [entry.id, family, f"x{entry.scale}", state, parameters, size]
         table.add_row(*map(Text, cells), *(psnr.get(name, "") for name in measured))
     return table
 

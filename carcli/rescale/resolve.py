@@ -9,6 +9,7 @@ from carcli.errors import ImageError, WeightsError
 from carcli.images.tag import Tag
 from carcli.models.families import CLASSICAL, DEFAULT
 from carcli.weights.choose import BEST, ORDINARY, choose, families, family_of, is_file, super_resolves
+from carcli.weights.manifest import usual
 
 ORDINARY_SCALE = 4  # of images without a tag, where none is asked for
 
@@ -20,6 +21,10 @@ class Request:
     model: str | None = None  # a family, a checkpoint, ``best``, ``ordinary``, or the path of a file
     scale: int | None = None
     ignore_tag: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            object.__setattr__(self, "model", usual(self.model))
 
 
 @dataclass(frozen=True)

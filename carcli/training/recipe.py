@@ -14,7 +14,7 @@ from carcli.errors import UsageError
 from carcli.runtime import paths, toml
 from carcli.runtime.records import Record, complaint
 from carcli.runtime.text import shown
-from carcli.weights.manifest import ID
+from carcli.weights.manifest import ID, usual
 
 MAX_BYTES = 1 << 20  # of a recipe's file
 
@@ -58,8 +58,8 @@ Qualities = Annotated[
 class ModelPart(Record):
     """What is trained."""
 
-    family: Annotated[str, Field(min_length=1)]
-    """`edsr` or `tad`"""
+    family: Annotated[str, Field(min_length=1), AfterValidator(usual)]
+    """`edsr`, also called `car`, or `tad`"""
     scale: Count
     """2, 4; 1 for colour from grey"""
     down: Mapping[str, Any] = Field(default_factory=dict)

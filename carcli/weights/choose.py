@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
-from carcli.models.families import CLASSICAL, FOREIGN
+from carcli.models.families import ALSO, CLASSICAL, FOREIGN
 from carcli.weights import manifest, store
 from carcli.weights.description import Description, content, described, describes_itself
 from carcli.weights.header import SAFETENSORS
@@ -80,8 +80,10 @@ def families() -> list[str]:
 
 
 def known_models() -> list[str]:
-    """Everything that ``--model`` accepts besides files: families, then checkpoints."""
-    return [*families(), BEST, ORDINARY, *(entry.id for entry in manifest.entries())]
+    """Everything that ``--model`` accepts besides files: families, by each of their names, then checkpoints."""
+    also = {usual: [name for name, meant in ALSO.items() if meant == usual] for usual in families()}
+    named = [name for family in families() for name in (family, *also[family])]
+    return [*named, BEST, ORDINARY, *(entry.id for entry in manifest.entries())]
 
 
 def choose(model: str, scale: int | None) -> Choice:
@@ -92,6 +94,7 @@ def choose(model: str, scale: int | None) -> Choice:
     applied one after another, and a single one as often as ``scale`` takes. Raises
     ``WeightsError`` that says what there is instead, and ``UsageError`` for a scale that makes no sense.
     """
+    model = manifest.usual(model)
     if scale is not None and not 1 <= scale <= MAX_SCALE:
         raise UsageError(f"scale must be a whole number from 1 to {MAX_SCALE}, not {scale}")
     if is_file(model):
@@ -162,6 +165,7 @@ class Scales:
 
 def scales_of(model: str) -> Scales:
     """The scales that a model has. Raises as ``choose`` does."""
+    model = manifest.usual(model)
     if model in CLASSICAL:
         return Scales((), tuple(range(2, MAX_SCALE + 1)))
     entries = [*_best(2), *_best(DEFAULT_SCALE)] if model == BEST else manifest.entries()

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 
 from carcli.errors import WeightsError
 from carcli.images import tag, written
+from carcli.models.families import ALSO
 from carcli.runtime import toml
 from carcli.runtime.records import Record, complaint
 
@@ -63,6 +64,14 @@ def check_carrier(carrier: str) -> str:
 def variety(family: str, carrier: str | None) -> str:
     """A family as users name it: with what its pairs were trained through, where that loses something (``tad-jpeg``)."""
     return f"{family}-{carrier}" if carrier else family
+
+
+def usual(name: str) -> str:
+    """A family by its usual name, whichever of its names is given; anything else as it is."""
+    family, dash, carrier = name.partition("-")
+    if family in ALSO and (not dash or carrier in written.LOSSY):
+        return f"{ALSO[family]}{dash}{carrier}"
+    return name
 
 
 Id = Annotated[str, AfterValidator(check_id)]

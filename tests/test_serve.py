@@ -21,6 +21,7 @@ from PIL import Image
 import carcli
 from carcli.errors import Abandoned
 from carcli.images import codec
+from carcli.images.written import FORMATS
 
 pytest.importorskip("fastapi", reason="pip install 'carcli[serve]'")
 TestClient = pytest.importorskip("starlette.testclient", reason="pip install httpx").TestClient
@@ -39,6 +40,31 @@ def client(**limits) -> TestClient:
 def web():
     with client() as web:
         yield web
+
+
+@pytest.mark.parametrize(("form", "quality"), [("png", None), ("webp", None), ("webp", 80), ("jpeg", None), ("avif", 60)])
+def test_answers_come_in_the_format_that_is_asked_for(form, quality):
+    if not FORMATS[form].here:
+        pytest.skip(f"this Pillow writes no {form}")
+    asked = {"format": form} | ({} if quality is None else {"quality": quality})
+    with client() as server:
+        small = server.post("/down", content=EYES, params={"scale": 2, "model": "bicubic", **asked})
+        back = server.post("/up", content=small.content, params=asked)
+    for answer, size in ((small, (111, 81)), (back, (221, 161))):
+        assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{form}")
+        assert Image.open(io.BytesIO(answer.content)).format == form.upper()
+        assert codec.decode(answer.content).size == size
+
+
+def test_a_format_that_cannot_be_is_one_line():
+    with client() as server:
+        unknown = server.post("/down", content=EYES, params={"format": "bmp"})
+        lossless = server.post("/down", content=EYES, params={"quality": 50})
+        lost = server.post("/down", content=EYES, params={"model": "edsr-x2", "scale": 2, "format": "jpeg"})
+    assert [answer.status_code for answer in (unknown, lossless, lost)] == [400, 400, 400]
+    assert "unknown format 'bmp'" in unknown.json()["error"]
+    assert "png is lossless and has no quality" in lossless.json()["error"]
+    assert "ask for png, or for webp without a quality" in lost.json()["error"]
 
 
 def test_it_lives(web):

@@ -355,7 +355,7 @@ def load(
 
     Parameters
     ----------
-    model : e.g. ``edsr`` (or ``car``, its other name), ``best``, ``bicubic``, ``edsr-base-x4`` or the path of a trained checkpoint.
+    model : ``edsr``, also called ``car``, ``best``, ``bicubic``, ``edsr-base-x4`` or the path of a trained checkpoint.
     scale : the factor, any number from 1 to 128; where None, the checkpoint's own, or 4 for a family. Where no networks of
         the model make it, those of a scale nearby do most of it, and a resize the rest.
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.

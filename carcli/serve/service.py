@@ -9,15 +9,18 @@ from typing import Any
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec
 from carcli.images.codec import Header
+from carcli.images.kept import kept
 from carcli.images.picture import Picture
+from carcli.images.written import Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import Cancel, Turn
 from carcli.runtime.device import pick_device
 from carcli.runtime.device_names import pick_precision
-from carcli.weights.choose import PLUS, known_models
+from carcli.weights.choose import PLUS, choose_carried, known_models
 
+PNG_FILE = Encoding()
 MOST_PAIRS = 4  # that are kept loaded
 
 
@@ -34,9 +37,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """A PNG file, and what is to be known of it."""
+    """An image file, and what is to be known of it."""
 
     file: bytes
+    format: str  # as ``carcli.images.written`` calls it
     width: int
     height: int
     model: str
@@ -55,19 +59,25 @@ class Service:
         self._pairs: dict[tuple[str, int | None], Rescaler] = {}
         self._lock = threading.Lock()
 
-    def down(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel) -> Answer:
-        """An image file → its LR image as a PNG, with its tag.
+    def down(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel, encoding: Encoding | None = None) -> Answer:
+        """An image file → its LR image, with its tag, as ``encoding`` says, which is a PNG where None.
 
-        Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason, ``Abandoned`` once cancelled.
+        A file that loses something is refused for a model that needs every level; where none is named, one that was trained
+        for such files is taken. Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason,
+        ``Abandoned`` once cancelled.
         """
         self._header(file)
+        encoding = encoding or PNG_FILE
         picture = codec.decode(file)
-        pair = self._pair(_known(model) or self.model, scale)
+        pair = self._pair(_known(model) or self._meant_for(encoding, scale), scale)
+        cost = pair.loss(encoding)
+        if cost is not None:
+            raise UsageError(f"{cost}; ask for png, or for webp without a quality")
         lr = pair.down_picture(picture, turn=Turn(cancel))
-        return _answer(lr, pair, picture.notes)
+        return _answer(lr, pair, picture.notes, encoding)
 
-    def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel) -> Answer:
-        """An LR image file → the restored image as a PNG. Raises as ``down`` does."""
+    def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel, encoding: Encoding | None = None) -> Answer:
+        """An LR image file → the restored image, as ``encoding`` says. Raises as ``down`` does."""
         header = self._header(file)
         resolution = resolve(header.tag, Request(_known(model), scale), header.tag_error)
         self._check(header.pixels * resolution.scale**2, "it would become")
@@ -77,7 +87,8 @@ class Service:
         pair = self._pair(resolution.model, resolution.scale)
         restored = pair.up_picture(picture, turn=Turn(cancel))
         untagged = resolution.untagged(pair.id)
-        return _answer(restored, pair, (*picture.notes, *([untagged.told()] if untagged is not None else ())))
+        notes = (*picture.notes, *([untagged.told()] if untagged is not None else ()))
+        return _answer(restored, pair, notes, encoding or PNG_FILE)
 
     def info(self, file: bytes) -> dict[str, Any]:
         """Size and tag of an image file. Raises ``ImageError``."""
@@ -103,6 +114,11 @@ class Service:
                 f"{what} {pixels / 1e6:.1f} megapixels; this server takes and makes {self.limits.pixels / 1e6:.1f} at most"
             )
 
+    def _meant_for(self, encoding: Encoding, scale: int | None) -> str:
+        """The model where a request names none."""
+        carried = choose_carried(encoding.format.name, scale) if encoding.lossy else None
+        return self.model if carried is None else carried.description.id
+
     def _pair(self, model: str, scale: int | None) -> Rescaler:
         key = (model, scale)
         with self._lock:
@@ -120,5 +136,7 @@ def _known(model: str | None) -> str | None:
     return model
 
 
-def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...]) -> Answer:
-    return Answer(codec.to_bytes(picture), *picture.size, pair.id, (*notes, *picture.notes))
+def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...], encoding: Encoding) -> Answer:
+    left_out = kept(picture, encoding)[1]
+    file = codec.to_bytes(picture, encoding)
+    return Answer(file, encoding.format.name, *picture.size, pair.id, (*notes, *picture.notes, *left_out))

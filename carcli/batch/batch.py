@@ -150,7 +150,7 @@ class Batch:
         )
         poll, quiet_for = self.options.poll, self.options.quiet_for
         jobs = appearing(self._planned, stop, poll, quiet_for) if self.options.watch else self.jobs
-        return _recorded(self._pipeline, jobs, journal)
+        return _recorded(self._pipeline, jobs, journal, self._fetched)
 
     def _refused(self) -> Generator[Result]:
         """What became of jobs that can all not be done: nothing is loaded or made for them."""
@@ -170,7 +170,8 @@ class Batch:
         return self._pipeline.slowest() if self._pipeline is not None else "compute"
 
 
-def _recorded(pipeline: Pipeline, jobs: Iterable[Job | Idle], journal: Journal | None) -> Generator[Result]:
+def _recorded(pipeline: Pipeline, jobs: Iterable[Job | Idle], journal: Journal | None, fetched: Inputs) -> Generator[Result]:
+    """The results; what was ``fetched`` lasts until the last of them."""
     try:
         yield from pipeline.run(jobs)
     finally:

@@ -49,7 +49,7 @@ class Inputs:
                     raise CarcliError(f"standard input: more than {MOST >> 20} MB; name a file instead")
         if not size:
             raise CarcliError("standard input: is empty; send an image into it: carcli down - < photo.jpg")
-        return Source(path, Path(), "-")
+        return Source(path, Path(), "standard input")
 
     def _downloaded(self, address: str) -> Source | Job:
         if address not in self._fetched:

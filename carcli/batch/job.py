@@ -24,7 +24,7 @@ class Job:
     target: Path | None
     obstacle: str | None = None
     kind: str | None = None
-    address: str | None = None  # that a user gave, of which ``source`` is a copy: an https:// one, or - of standard input
+    address: str | None = None  # that a user gave, of which ``source`` is a copy: an https:// one, or "standard input"
 
     @property
     def name(self) -> str:

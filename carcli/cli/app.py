@@ -88,7 +88,7 @@ def run() -> int:
 
 def _wrong_usage(error: Any) -> int:
     """What a command line itself is wrong in, and where to read what it may be."""
-    message = str(error.format_message())
+    message = str(error.format_message()).replace("Value error, ", "")  # which newer typers put before what is wrong
     if "\n" in message:  # the help that a command without any argument gives
         error.show()
     else:

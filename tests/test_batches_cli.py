@@ -44,7 +44,7 @@ def test_a_dry_run_says_what_would_be_and_does_nothing():
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0] == f"{Path('photos/0.png')} -> {Path('lr/0.png')}"
-    assert lines[-1].startswith("4 images to do, 0 done already, 0 that cannot be; 0.0 megapixels")
+    assert lines[-1].startswith("4 images to do, 0 done already, 0 that cannot be; 0.002 megapixels")
     assert not Path("lr").exists()
     code, out, _ = carcli(*DOWN, "photos", "--dry-run", "--json")
     records = [json.loads(line) for line in out.splitlines()]

@@ -14,7 +14,7 @@ from carcli.errors import Abandoned, UsageError
 from carcli.images.picture import Picture
 from carcli.rescale import refine as module
 from carcli.rescale.refine import ANSWERS, refine, squared_error, windows
-from carcli.rescale.refinement import Refinement
+from carcli.rescale.refinement import METHODS, Refinement
 from carcli.rescale.rescaler import load
 from carcli.rescale.turn import Cancel, Turn
 
@@ -56,7 +56,7 @@ def test_more_iterations_restore_better(tad, crop):
 
 
 @settings(max_examples=8, deadline=None)
-@given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 9), method=st.sampled_from(module.METHODS))
+@given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 9), method=st.sampled_from(METHODS))
 def test_no_image_of_any_size_gets_worse(height, width, seed, method):
     pair = load("bicubic", 4, "cpu")
     image = noise(height, width, seed=seed)
@@ -68,7 +68,7 @@ def test_no_image_of_any_size_gets_worse(height, width, seed, method):
 
 def test_the_same_bytes_every_time(tad, crop):
     lr = tad.down(crop)
-    for method in module.METHODS:
+    for method in METHODS:
         a, b = (refine(tad, crop, lr, Refinement(4, method, seed=3)).lr for _ in range(2))
         assert np.array_equal(a, b)
 
@@ -76,7 +76,7 @@ def test_the_same_bytes_every_time(tad, crop):
 @pytest.mark.slow
 def test_fast_beats_hcd_at_equal_cost(tad, crop):
     lr = tad.down(crop)
-    fast, hcd = (refine(tad, crop, lr, Refinement(20, method)).gain for method in module.METHODS)
+    fast, hcd = (refine(tad, crop, lr, Refinement(20, method)).gain for method in METHODS)
     assert fast > hcd > 0
 
 
@@ -192,7 +192,7 @@ def test_settings_that_make_no_sense_are_refused(wrong):
         Refinement(**{"iterations": 5, **wrong})
 
 
-@pytest.mark.parametrize("method", module.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_refinement_that_nobody_waits_for_is_given_up(bicubic, crop, method):
     """Before the next iteration of either descent."""
     lr, cancel, steps = bicubic.down(crop), Cancel(), []

@@ -25,17 +25,20 @@ class Images:
 
 
 def place(name: str) -> manifest.Dataset | Path:
-    """What a name means: a pinned dataset, or a folder. Raises ``UsageError`` where it means neither, ``OSError``."""
+    """What a name means: a pinned dataset, or a folder. Raises ``UsageError`` where it means neither."""
     folder = Path(name)
     datasets = {dataset.id: dataset for dataset in manifest.manifest().datasets}
-    if name.lower() in datasets and not folder.is_dir():
-        return datasets[name.lower()]
-    if not folder.is_dir() and manifest.ID.fullmatch(name.lower()):
-        folder = dataset_folder(name.lower())
-    if not folder.is_dir():
-        known, others = ", ".join(datasets), dataset_folder("")
-        raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
-    return folder
+    try:
+        if name.lower() in datasets and not folder.is_dir():
+            return datasets[name.lower()]
+        if not folder.is_dir() and manifest.ID.fullmatch(name.lower()):
+            folder = dataset_folder(name.lower())
+        if folder.is_dir():
+            return folder
+    except OSError as error:
+        raise UsageError(f"{error.filename or name}: {reason(error)}") from error
+    known, others = ", ".join(datasets), dataset_folder("")
+    raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
 
 
 def find(name: str, watch: Watch = unwatched) -> Images:
@@ -44,8 +47,8 @@ def find(name: str, watch: Watch = unwatched) -> Images:
     Raises ``UsageError`` for an unknown name or a folder that is empty or cannot be read, ``WeightsError`` for a
     dataset that cannot be fetched.
     """
+    folder = place(name)
     try:
-        folder = place(name)
         if isinstance(folder, manifest.Dataset):
             dataset, folder = folder, fetch_dataset(folder, watch)
             return Images(dataset.id, tuple(folder / file.name for file in dataset.files), pinned=True)

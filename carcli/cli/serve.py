@@ -29,9 +29,8 @@ def serve(
 
     check_device(device)
     choose(model, None)  # an unknown model is an error at once
-    from carcli.cli.serving import serve_forever, the_packages
+    from carcli.cli.serving import serve_forever
 
-    the_packages()
     note_precision(device, precision)
     serve_forever(
         host=host,

@@ -30,12 +30,6 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def the_packages() -> None:
-    """Raise ``UsageError`` where those are not here that serve."""
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise UsageError("serving needs more packages: pip install 'carcli[serve]'")
-
-
 def serve_forever(
     *,
     host: str,
@@ -49,6 +43,8 @@ def serve_forever(
     precision: str,
 ) -> None:
     """Serve until Ctrl-C. Raises ``UsageError``, ``WeightsError`` and ``CarcliError`` where it cannot begin."""
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise UsageError("serving needs more packages: pip install 'carcli[serve]'")
     import uvicorn
 
     from carcli.serve.service import Limits, Service

@@ -56,6 +56,12 @@ def test_answers_come_in_the_format_that_is_asked_for(form, quality):
         assert codec.decode(answer.content).size == size
 
 
+def test_a_scale_that_no_network_has_is_reached_all_the_same(web):
+    small = web.post("/down", params={"model": "tad", "scale": 3}, content=EYES)
+    assert small.headers["x-carcli-size"] == "74x54"
+    assert web.post("/up", content=small.content).headers["x-carcli-size"] == "221x161"
+
+
 def test_a_format_that_cannot_be_is_one_line():
     with client() as server:
         unknown = server.post("/down", content=EYES, params={"format": "bmp"})
@@ -117,7 +123,8 @@ def test_what_is_no_image_is_one_line(web, path, content):
         ({"model": "nonsense"}, "unknown model 'nonsense'"),
         ({"model": "/etc/passwd"}, "unknown model"),
         ({"model": "run/best.safetensors"}, "unknown model"),
-        ({"model": "edsr", "scale": 3}, "no checkpoint at scale 3"),
+        ({"model": "tad-grey", "scale": 3}, "keeps the size"),
+        ({"model": "ordinary"}, "only enlarges"),
         ({"scale": 0}, "scale: "),
         ({"scale": "four"}, "scale: "),
     ],

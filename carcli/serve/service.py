@@ -70,10 +70,12 @@ class Service:
         encoding = encoding or PNG_FILE
         picture = codec.decode(file)
         pair = self._pair(_known(model) or self._meant_for(encoding, scale), scale)
+        pair.refuse_to_shrink()
         cost = pair.loss(encoding)
         if cost is not None:
             raise UsageError(f"{cost}; ask for png, or for webp without a quality")
-        lr = pair.down_picture(picture, turn=Turn(cancel))
+        size = None if pair.target is None else pair.target.lr_size(*picture.size)
+        lr = pair.down_picture(picture, turn=Turn(cancel), size=size)
         return _answer(lr, pair, picture.notes, encoding)
 
     def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel, encoding: Encoding | None = None) -> Answer:

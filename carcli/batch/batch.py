@@ -23,7 +23,7 @@ from carcli.batch.walk import Filter
 from carcli.batch.watch import appearing
 from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError
-from carcli.images import codec, written
+from carcli.images import written
 from carcli.images.written import Encoding
 from carcli.runtime.device_names import check_device
 from carcli.runtime.paths import is_there
@@ -115,6 +115,8 @@ class Batch:
 
     def seconds(self, size: Estimate) -> float | None:
         """How long it will take, from trying its first image that is good for that; None where none is."""
+        from carcli.images import codec  # and with it Pillow
+
         for job in self.jobs[:TRIED]:
             header = codec.peek(job.source)
             settled = job.target is None or (is_there(job.target) and not self.options.overwrite)

@@ -7,13 +7,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carcli.batch.job import Job
 from carcli.errors import CarcliError
-from carcli.images import codec
-from carcli.images.codec import Header
 from carcli.runtime.names import nearest
 from carcli.runtime.paths import is_there, reason
+
+if TYPE_CHECKING:
+    from carcli.images.codec import Header
 
 PROBED = 256  # images whose headers are read; the others are taken to be like them
 SPARE = 1.05
@@ -62,6 +64,8 @@ def estimate(
 
     Raises ``CarcliError`` where nobody can tell what is free.
     """
+    from carcli.images import codec  # and with it Pillow
+
     refused = sum(job.target is None for job in jobs)
     waiting = [job.source for job in jobs if job.target is not None and (overwrite or not is_there(job.target))]
     probed = waiting[:: max(1, len(waiting) // PROBED)]

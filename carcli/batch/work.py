@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from carcli.batch.observer import Observer
-from carcli.images.codec import Header
-from carcli.images.picture import Picture
 from carcli.images.written import Encoding
 from carcli.rescale.resolve import Untagged
 
 if TYPE_CHECKING:
+    from carcli.images.codec import Header
+    from carcli.images.picture import Picture
     from carcli.rescale.turn import Turn
 
 

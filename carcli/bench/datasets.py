@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carcli.errors import UsageError
 from carcli.images.formats import SUFFIXES, advice
 from carcli.runtime.paths import reason
 from carcli.weights import manifest
-from carcli.weights.fetch import Watch, fetch_dataset, unwatched
 from carcli.weights.store import dataset_folder
+
+if TYPE_CHECKING:
+    from carcli.weights.fetch import Watch
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def place(name: str) -> manifest.Dataset | Path:
     raise UsageError(f"no dataset {name!r}: neither a folder nor one of {known}, nor a folder in {others}")
 
 
-def find(name: str, watch: Watch = unwatched) -> Images:
+def find(name: str, watch: Watch | None = None) -> Images:
     """A dataset by name or by path; a pinned one is fetched, and verified file by file.
 
     Raises ``UsageError`` for an unknown name or a folder that is empty or cannot be read, ``WeightsError`` for a
@@ -50,7 +53,9 @@ def find(name: str, watch: Watch = unwatched) -> Images:
     folder = place(name)
     try:
         if isinstance(folder, manifest.Dataset):
-            dataset, folder = folder, fetch_dataset(folder, watch)
+            from carcli.weights.fetch import fetch_dataset, unwatched  # and with it what speaks HTTP
+
+            dataset, folder = folder, fetch_dataset(folder, watch or unwatched)
             return Images(dataset.id, tuple(folder / file.name for file in dataset.files), pinned=True)
         every = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
@@ -64,7 +69,7 @@ def find(name: str, watch: Watch = unwatched) -> Images:
     return Images(folder.resolve().name.lower() or "root", files, left_out=left_out)
 
 
-def find_all(names: Iterable[str], watch: Watch = unwatched) -> list[Images]:
+def find_all(names: Iterable[str], watch: Watch | None = None) -> list[Images]:
     """Datasets by name or by path, each once; where two are called the same, the later has a number behind its name.
 
     Raises ``UsageError`` and ``WeightsError`` as ``find`` does.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from carcli.bench.datasets import place
-from carcli.bench.thumbnails import Thumbnails
 from carcli.cli.bench_flags import BenchFlags
 from carcli.cli.common import excludes, needs
 from carcli.errors import UsageError
@@ -14,6 +14,9 @@ from carcli.images.written import PNG, Encoding, encodings
 from carcli.rescale.refinement import Refinement
 from carcli.runtime.device_names import check_device
 from carcli.weights.choose import is_file, scales_of
+
+if TYPE_CHECKING:
+    from carcli.bench.thumbnails import Thumbnails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ def check(flags: BenchFlags) -> Asked:
     excludes("--thumbnails", "--carrier", flags.thumbnails is not None and flags.carrier.value != PNG.name)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     check_device(flags.device)
-    thumbnails = None if flags.thumbnails is None else Thumbnails.parse(flags.thumbnails)
+    thumbnails = None if flags.thumbnails is None else _thumbnails(flags.thumbnails)
     refinements = _refinements(flags)
     carriers = encodings(flags.carrier.value, flags.quality or ())
     if flags.refine and any(carrier.lossy for carrier in carriers):
@@ -50,6 +53,12 @@ def check(flags: BenchFlags) -> Asked:
     for name in flags.dataset:
         place(name)
     return Asked(models=models, scales=scales, refinements=refinements, encodings=carriers, thumbnails=thumbnails)
+
+
+def _thumbnails(text: str) -> Thumbnails:
+    from carcli.bench.thumbnails import Thumbnails  # and with it Pillow
+
+    return Thumbnails.parse(text)
 
 
 def _refinements(flags: BenchFlags) -> list[Refinement | None]:

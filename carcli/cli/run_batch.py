@@ -75,7 +75,6 @@ def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
     With ``keep``, Ctrl-C takes an image that is being refined as it is, and ends the batch then.
     """
     pipes.check(flags)
-    allow_large_images()
     piped = Inputs()
     interrupt = Interrupt() if keep else None
     try:
@@ -110,6 +109,7 @@ def _make_ready(flags: BatchFlags) -> None:
     """Settings of the whole process, before anything is computed."""
     from carcli.runtime.threads import within_limits  # and with it torch
 
+    allow_large_images()
     within_limits()
     say_waits(flags.quiet)
     for device in flags.devices:

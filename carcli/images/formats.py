@@ -6,9 +6,10 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 LOSSY = frozenset({"JPEG", "MPO", "AVIF"})  # Pillow's names of formats that keep no exact levels; WebP is of both kinds
 CHUNKS = 64  # of a WebP, that are looked at: the pixels come after a profile at most
@@ -57,6 +58,8 @@ SUFFIXES = frozenset({
 @lru_cache(maxsize=1)
 def opened() -> tuple[str, ...]:
     """Pillow's names of the formats that are opened, whatever a file is called: some of its others run programs."""
+    from PIL import Image  # names of files are judged without it
+
     Image.init()
     for extra in EXTRAS:
         if extra.here:

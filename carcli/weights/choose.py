@@ -153,8 +153,11 @@ def scales_of(model: str) -> Scales:
     """The scales that a model has. Raises as ``choose`` does."""
     if model in CLASSICAL:
         return Scales((), tuple(range(2, MAX_SCALE + 1)))
-    entries = [*_best(2), *_best(DEFAULT_SCALE)] if model == BEST else manifest.entries()
-    family = {entry.scale for entry in entries if model in (BEST, entry.variety)}
+    candidates = {BEST: _best, ORDINARY: _super_resolvers}.get(model)
+    if candidates is not None:
+        family = {entry.scale for scale in (2, DEFAULT_SCALE) for entry in candidates(scale)}
+    else:
+        family = {entry.scale for entry in manifest.entries() if entry.variety == model}
     if family:
         return Scales(tuple(sorted(family - {1})), _products(family))
     own = choose(model, None)

@@ -17,6 +17,7 @@ from carcli.training.loop import Run, Stopped, train
 from carcli.training.objective import Objective
 from carcli.training.start import networks
 from carcli.training.validate import validate
+from carcli.weights import checkpoint
 
 TINY = """
 [model]
@@ -135,6 +136,7 @@ def test_a_run_cut_and_resumed_ends_as_one_that_was_not(tmp_path):
     photos = write_photos(tmp_path / "photos", 6, 40, 48)
     tiny, seen = recipe.parse(TINY, "tiny"), []
     whole = train(tiny, [photos], Run(tmp_path / "whole", 1, steps=4))
+    assert checkpoint.describe(whole).carrier == "jpeg"
     with pytest.raises(Stopped):
         train(tiny, [photos], Run(tmp_path / "cut", 1, steps=4), seen.append, stop=lambda: len(seen) == 2)
     assert train(tiny, [photos], Run(tmp_path / "cut", 1, steps=4, resume=True)).read_bytes() == whole.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def down(
         how = plan(model, scales, target, *picture.size)
         pair = pairs(how.model, how.scale)
         small: Picture = pair.down(picture, size=how.size, tile=tile, keep_grey=keep_grey, progress=tell)
-        return small
+        return replace(small, notes=(*how.notes, *small.notes))
 
     untagged = partial(work, keep_grey=True) if keep_grey is None else None
     return exchange.convert(image, work, progress, untagged)

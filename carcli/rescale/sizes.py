@@ -50,7 +50,7 @@ class Target:
         if name == "scale":
             object.__setattr__(self, name, _factor(value))
         elif name in ("size", "fit"):
-            object.__setattr__(self, name, _sides(name, value))
+            object.__setattr__(self, name, sides(name, value))
         else:
             object.__setattr__(self, name, _count(name, value))
 
@@ -117,15 +117,20 @@ def plan(model: str, scales: Scales, target: Target, width: int, height: int) ->
     return Plan(model, scale, size, notes)
 
 
+def refuse_to_resize(model: str, scales: Scales, wanted: str) -> None:
+    """Raise ``WeightsError`` where the model only keeps the size, and so does not make what is ``wanted``."""
+    if model not in CLASSICAL and not scales.trained:
+        raise WeightsError(f"model {model!r} keeps the size, and has no checkpoint at {wanted}")
+
+
 def scale_for(model: str, scales: Scales, factor: float) -> int:
     """The scale of the networks for a factor; 1 for the classical families, which resize to any size.
 
-    Raises ``WeightsError`` where the model only keeps the size.
+    Raises as ``refuse_to_resize`` does.
     """
+    refuse_to_resize(model, scales, f"scale {factor:g}")
     if model in CLASSICAL:
         return 1
-    if not scales.trained:
-        raise WeightsError(f"model {model!r} keeps the size, and has no checkpoint at scale {factor:g}")
     return next((scale for scale in scales.trained if factor <= scale * BEYOND), scales.trained[-1])
 
 
@@ -164,7 +169,8 @@ def _count(name: str, value: object) -> int:
     return count
 
 
-def _sides(name: str, value: object) -> Size:
+def sides(name: str, value: object) -> Size:
+    """An argument that is a width and a height. Raises ``UsageError``."""
     try:
         width, height = (index(n) for n in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError):

@@ -250,14 +250,20 @@ def test_what_was_resized_by_bicubic_is_not_taken_for_another_models():
 
 
 def test_a_program_hears_what_the_command_line_says():
-    with pytest.warns(UserWarning, match="small enough: kept as it is"):
-        carcli.down(Image.fromarray(noise(16, 16)), Target(fit=(16, 16)), "tad", "cpu")
     with pytest.warns(UserWarning, match="becomes 10x10, which distorts it"):
         small = carcli.down(noise(64, 32), Target(size=(10, 10)), "bicubic", "cpu")
     assert small.shape == (10, 10, 3)
     lossy = load("tad", 2, "cpu").down_bytes(saved(Image.fromarray(noise(32, 32))), "jpeg", lossy=True)
     with pytest.warns(UserWarning, match="was saved with loss: what tad-x2 hid"):
         carcli.up(Image.open(io.BytesIO(lossy)), "cpu")
+
+
+@pytest.mark.parametrize("number", [2.5, np.float32(2.5), np.float64(2.5)])
+def test_a_scale_is_any_number_of_pythons_or_numpys(number):
+    assert Target(scale=number) == Target(scale=2.5)
+    assert load("bicubic", number, "cpu").factor == 2.5
+    with pytest.raises(UsageError, match=r"target is a carcli\.Target"):
+        carcli.down(noise(8, 8), (4, 4))
 
 
 # Before anything is computed

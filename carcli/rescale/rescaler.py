@@ -27,7 +27,7 @@ from carcli.rescale import tiling
 from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.progress import Watched
 from carcli.rescale.refine import Refinement, down_refined
-from carcli.rescale.sizes import Target, scale_for, sides
+from carcli.rescale.sizes import Target, number, scale_for, sides
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.weights.choose import choose, scales_of
@@ -393,8 +393,7 @@ def _number(scale: object) -> float | None:
     """An argument that is a number from 1 to the largest scale, or None."""
     if scale is None:
         return None
-    if isinstance(scale, bool | np.bool_) or not isinstance(scale, int | float | np.integer | np.floating):
+    factor = number(scale)
+    if not 1 <= factor <= MAX_SCALE:
         raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
-    if not 1 <= scale <= MAX_SCALE:
-        raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
-    return int(scale) if scale == int(scale) else float(scale)
+    return factor

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from numbers import Real
 from operator import index
 
 from carcli.errors import ImageError, UsageError, WeightsError
@@ -181,7 +182,19 @@ def sides(name: str, value: object) -> Size:
 
 
 def _factor(value: object) -> float:
-    """A scale above 1, whole where it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value <= MAX_SCALE:
+    """A scale above 1."""
+    scale = number(value)
+    if not 1 < scale <= MAX_SCALE:
         raise UsageError(f"scale is a number above 1 and at most {MAX_SCALE}, not {value!r}")
-    return int(value) if value == int(value) else float(value)
+    return scale
+
+
+def number(value: object) -> float:
+    """A number of Python's or NumPy's, an int where it is whole; NaN where it is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        plain = float(value)
+    except OverflowError:
+        return math.inf
+    return int(plain) if plain.is_integer() else plain

@@ -210,6 +210,17 @@ def test_a_grey_lr_image_that_pillow_saves_as_webp_brings_its_profile_back():
     assert (back.pixels.shape, back.icc) == ((HEIGHT, WIDTH, 1), GREY_PROFILE)
 
 
+@pytest.mark.parametrize(
+    "model", ["bicubic+bicubic", "lanczos+lanczos", "tad-x2+tad-x2", "best+best"]
+)
+@pytest.mark.parametrize("sizes", [{}, {"scale": 2.5}, {"target": Target(fit=(9, 9))}], ids=str)
+def test_chains_come_back_too(model, sizes):
+    Image.fromarray(noise(33, 45, 2)).save("in.png")
+    (small,) = run(Down(model, **sizes), ["in.png"], "lr.webp")
+    (back,) = run(Up(), ["lr.webp"], "back.png")
+    assert (small.reason, back.reason, back.output_size) == (None, None, (45, 33))
+
+
 # Tags of strangers
 
 

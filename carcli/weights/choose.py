@@ -212,9 +212,7 @@ def loss(choice: Choice, encoding: Encoding) -> str | None:
 
 def family_of(checkpoint_id: str) -> str | None:
     """The family, as users name it, of a checkpoint, or of several joined by ``+``, that this carcli has, else None."""
-    if checkpoint_id in CLASSICAL:
-        return checkpoint_id
-    family_by_id = {entry.id: entry.variety for entry in manifest.entries()}
+    family_by_id = {**{name: name for name in CLASSICAL}, **{entry.id: entry.variety for entry in manifest.entries()}}
     families = {family_by_id.get(part) for part in checkpoint_id.split(PLUS)}
     return families.pop() if len(families) == 1 else None
 

@@ -210,9 +210,7 @@ def test_a_grey_lr_image_that_pillow_saves_as_webp_brings_its_profile_back():
     assert (back.pixels.shape, back.icc) == ((HEIGHT, WIDTH, 1), GREY_PROFILE)
 
 
-@pytest.mark.parametrize(
-    "model", ["bicubic+bicubic", "lanczos+lanczos", "tad-x2+tad-x2", "best+best"]
-)
+@pytest.mark.parametrize("model", ["bicubic+bicubic", "lanczos+lanczos", "tad-x2+tad-x2", "best+best"])
 @pytest.mark.parametrize("sizes", [{}, {"scale": 2.5}, {"target": Target(fit=(9, 9))}], ids=str)
 def test_chains_come_back_too(model, sizes):
     Image.fromarray(noise(33, 45, 2)).save("in.png")
@@ -397,6 +395,7 @@ def bench(*arguments: object) -> tuple[int, str, str]:
         (["--thumbnails", "lanczos", "--keep-grey"], "--thumbnails and --keep-grey contradict"),
         (["--thumbnails", "lanczos", "--refine", 2], "--thumbnails and --refine contradict"),
         (["--refine", 2, "--carrier", "jpeg"], "--refine settles single levels"),
+        (["--offsets", "drawn", "--scale", 2.5, "--model", "edsr-base-x4"], "name edsr-base-x4, say, and its scale"),
         (["--refine", 2, "--scale", 2.5, "--model", "tad"], "--refine takes scales that the models have"),
     ],
 )

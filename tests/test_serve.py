@@ -91,7 +91,7 @@ def test_what_is_no_image_is_one_line(web, path, content):
         ({"model": "nonsense"}, "unknown model 'nonsense'"),
         ({"model": "/etc/passwd"}, "unknown model"),
         ({"model": "run/best.safetensors"}, "unknown model"),
-        ({"model": "edsr-base-x4", "scale": 1}, "is for scale 4"),
+        ({"model": "tad-grey", "scale": 3}, "no checkpoint at scale 3"),
         ({"scale": 0}, "scale: "),
         ({"scale": "four"}, "scale: "),
     ],

@@ -13,6 +13,7 @@ from carcli.batch.work import Output, Worker
 from carcli.errors import CarcliError, ImageError, UsageError
 from carcli.images import codec, metrics
 from carcli.images.codec import Header
+from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 from carcli.images.written import Encoding
@@ -21,7 +22,7 @@ from carcli.rescale.loaded import Loaded
 from carcli.rescale.refine import Refined, Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler, load, load_networks
 from carcli.rescale.resolve import Request, Resolution, resolve
-from carcli.rescale.sizes import Target, plan, scale_for
+from carcli.rescale.sizes import Target, plan, refuse_to_resize
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
@@ -77,18 +78,17 @@ class Down:
 
     def _sized(self, name: str, scales: Scales, target: Target, device: str, encoding: Encoding) -> Sequence[SizedDownscaler]:
         if self.refinement is not None:
-            raise UsageError(f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}")
+            own = ", ".join(map(str, scales.trained or scales.reached[:2]))
+            raise UsageError(f"refinement takes a scale that {name} has ({own}…); not {target}")
+        refuse_to_resize(name, scales, str(target))
         for scale in scales.trained:
             choice = choose(name, scale)
             if choice.only_up:
                 raise UsageError(f"{choice.description.id} only enlarges images; shrink them with another model, edsr or tad")
-            if encoding.quality is not None and choice.description.carrier is None:
-                self._refuse_loss(loss(choice, encoding.format.name, encoding.quality))
+            self._refuse_loss(loss(choice, encoding))
         chosen = pick_device(device)
         pick_precision(self.precision)
         on_device = partial(load_networks, device=chosen, precision=self.precision)
-        if target.scale is not None:  # one pair for all: what is wrong with it is an error at once, not once an image
-            scale_for(name, scales, target.scale)
         return [SizedDownscaler(self, name, scales, target, on_device)] * streams(chosen)
 
     def _refuse_loss(self, cost: str | None) -> None:
@@ -262,10 +262,12 @@ class Upscaler:
         try:
             resolution = self._resolve(header.tag, header.tag_error)
             if resolution.basis == "tag" and header.tag is not None:
-                return header.tag.width * header.tag.height / header.pixels
-            return float(resolution.scale**2)
+                pixels = header.tag.width * header.tag.height
+            else:
+                pixels = header.pixels * resolution.scale**2
         except CarcliError:  # it will be refused, and nothing written
             return 0.0
+        return pixels / header.pixels if pixels <= MAX_PIXELS else 0.0  # nor is anything larger made
 
     def held(self, header: Header) -> float:
         tag = header.tag

@@ -144,6 +144,8 @@ def _plan(flags: BenchFlags) -> Plan:
     needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
     excludes("--thumbnails", "--refine", flags.thumbnails is not None and bool(flags.refine))
     excludes("--thumbnails", "--carrier", flags.thumbnails is not None and flags.carrier != "png")
+    excludes("--thumbnails", "--quality", flags.thumbnails is not None and flags.quality is not None)
+    excludes("--thumbnails", "--keep-grey", flags.thumbnails is not None and flags.keep_grey)
     thumbnails = None if flags.thumbnails is None else Thumbnails.parse(flags.thumbnails)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     refinements = _refinements(flags)
@@ -157,8 +159,8 @@ def _plan(flags: BenchFlags) -> Plan:
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, scales))}")
     if flags.refine and any(pair.target is not None for group in pairs.values() for pair in group):
         raise UsageError("--refine takes scales that the models have; leave it out, or the others")
-    if thumbnails is not None and any(scale != int(scale) for scale in scales):
-        raise UsageError("--thumbnails takes whole scales; leave it out, or the others")
+    if thumbnails is not None and (1 in scales or any(pair.target is not None for group in pairs.values() for pair in group)):
+        raise UsageError("--thumbnails takes scales from 2 on that the models have; leave it out, or the others")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from carcli.cli.batches import BatchFlags, batch_options
+from carcli.errors import UsageError
 
 
 @batch_options(output="sr")
@@ -17,12 +18,15 @@ def up(
         typer.Option(help="Only this family, checkpoint or file. Default: what the tag says, else the best super-resolver."),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.")
+        float | None, typer.Option(min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.")
     ] = None,
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
 ) -> None:
     """Restore the originals of LR images: model, scale and size are read from the file."""
+    if scale is not None and scale != int(scale):
+        raise UsageError(f"--scale {scale:g}: up takes whole scales, for images without a tag; what down made needs none")
+
     from carcli.cli.run_batch import Request, Up, carry_out
 
-    request = Request(model=model, scale=scale, ignore_tag=ignore_tag)
+    request = Request(model=model, scale=None if scale is None else int(scale), ignore_tag=ignore_tag)
     carry_out(flags, Up(request=request, precision=flags.precision, tile=flags.tile))

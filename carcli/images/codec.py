@@ -83,7 +83,7 @@ def read(path: Path) -> Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels: its size as stored, its tag or what is wrong with that, its format."""
+    """What a file says of itself before its pixels: its size the right way up, its tag or what is wrong with that, its format."""
 
     width: int
     height: int
@@ -97,11 +97,11 @@ class Header:
 
 
 def peek(source: Source) -> Header | None:
-    """A file's header, its size as it is stored; None where it cannot be told."""
+    """A file's header; None where it cannot be told."""
     try:
         with _opened(source) as file:
             image, chunks = _image(file, whole=False)
-            return Header(*image.size, *policy.tag_of(image, chunks), image.format)
+            return Header(*policy.size_of(image), *policy.tag_of(image, chunks), image.format)
     except Exception:  # whatever is wrong with it, decoding it will say
         return None
 

@@ -195,6 +195,18 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
         return 1, (DAMAGED_EXIF,)
 
 
+def size_of(image: Image.Image) -> tuple[int, int]:
+    """Width and height the right way up, of an image that is not decoded yet, nor is by this."""
+    width, height = image.size
+    if image.format == "TIFF":  # whose size Pillow has turned already
+        return width, height
+    try:
+        orientation = int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))  # a PNG's own decodes it
+    except Exception:
+        orientation = 1
+    return (height, width) if TURNED.get(orientation, (0,))[0] % 2 else (width, height)
+
+
 def _metadata(image: Image.Image, reopen: Reopen, chunks: png.Chunks | None) -> Metadata:
     other = reopen() if image.format == "TIFF" else None
     return metadata.of(image, getattr(other, "fp", None), chunks)

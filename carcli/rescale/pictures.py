@@ -15,7 +15,6 @@ from carcli.images.tag import Tag, natural_size
 from carcli.images.written import JPEG, Encoding
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
-from carcli.models.lanczos import LanczosDown
 from carcli.ops.resize import Kernel, resize
 from carcli.rescale import tiling
 from carcli.rescale.turn import ALONE, Turn
@@ -78,8 +77,7 @@ class PictureRescaler:
 
     def loss(self, encoding: Encoding) -> str | None:
         """What an LR file in that format would cost, in words; None where the pair hides nothing, or was trained through one."""
-        carried = self.choice.description.carrier is not None or isinstance(self._down, BicubicDown | LanczosDown)
-        return None if carried or encoding.quality is None else loss(self.choice, encoding.format.name, encoding.quality)
+        return loss(self.choice, encoding)
 
     def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE, was_grey: bool = False) -> Pixels:
         """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey.

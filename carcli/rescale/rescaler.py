@@ -27,7 +27,7 @@ from carcli.rescale import tiling
 from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.progress import Watched
 from carcli.rescale.refine import Refinement, down_refined
-from carcli.rescale.sizes import Target, scale_for
+from carcli.rescale.sizes import Target, number, scale_for, sides
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.weights.choose import choose, scales_of
@@ -230,7 +230,7 @@ class Rescaler(PictureRescaler):
         (10, 7, 3)
         """
         tile = _whole("tile", tile, tiling.SMALLEST)
-        asked = None if size is None else _size(size)
+        asked = None if size is None else sides("size", size)
 
         def work(picture: Picture, tell: Progress) -> Picture:
             if ignore_tag:
@@ -325,17 +325,6 @@ def _refinement(refinement: Refinement | int | None) -> Refinement | None:
     return Refinement(iterations) if iterations else None
 
 
-def _size(size: object) -> tuple[int, int]:
-    """An argument that is a width and a height."""
-    try:
-        width, height = (index(n) for n in size)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        raise UsageError(f"size is (width, height) in pixels, not {size!r}") from None
-    if min(width, height) < 1:
-        raise UsageError(f"size is (width, height), each at least 1, not {size!r}")
-    return width, height
-
-
 def _check_inside(size: tuple[int, int], restored: tuple[int, int]) -> None:
     if size[0] > restored[0] or size[1] > restored[1]:
         raise UsageError(
@@ -404,8 +393,7 @@ def _number(scale: object) -> float | None:
     """An argument that is a number from 1 to the largest scale, or None."""
     if scale is None:
         return None
-    if isinstance(scale, bool | np.bool_) or not isinstance(scale, int | float | np.integer | np.floating):
+    factor = number(scale)
+    if not 1 <= factor <= MAX_SCALE:
         raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
-    if not 1 <= scale <= MAX_SCALE:
-        raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
-    return int(scale) if scale == int(scale) else float(scale)
+    return factor

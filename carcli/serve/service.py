@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from carcli.errors import ImageError, UsageError
@@ -51,25 +51,29 @@ class Service:
     def __init__(self, model: str = DEFAULT, device: str = "auto", precision: str = "fp32", limits: Limits | None = None) -> None:
         self.model, self.limits = model, limits or Limits()
         self._device, self._precision = pick_device(device), pick_precision(precision)
-        self._pairs: dict[tuple[str, int | None], Rescaler] = {}
+        self._pairs: dict[tuple[str, float | None], Rescaler] = {}
         self._lock = threading.Lock()
 
-    def down(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel) -> Answer:
-        """An image file → its LR image as a PNG, with its tag.
+    def down(self, file: bytes, model: str | None, scale: float | None, cancel: Cancel) -> Answer:
+        """An image file → its LR image as a PNG, with its tag; ``scale`` is any number from 1 on, as for ``carcli.load``.
 
         Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason, ``Abandoned`` once cancelled.
         """
-        self._header(file)
-        picture = codec.decode(file)
+        header = self._header(file)
         pair = self._pair(_known(model) or self.model, scale)
-        lr = pair.down_picture(picture, turn=Turn(cancel))
-        return _answer(lr, pair, picture.notes)
+        width, height = pair.lr_size(header.width, header.height)
+        if pair.target is not None:
+            self._check(width * height * pair.scale**2, "it would be resized to")
+        picture = codec.decode(file)
+        return _answer(pair.down(picture, cancel=cancel), pair, picture.notes)
 
     def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel) -> Answer:
         """An LR image file → the restored image as a PNG. Raises as ``down`` does."""
         header = self._header(file)
         resolution = resolve(header.tag, Request(_known(model), scale), header.tag_error)
         self._check(header.pixels * resolution.scale**2, "it would become")
+        if header.tag is not None and resolution.basis == "tag":  # to which it may be resized after that
+            self._check(header.tag.width * header.tag.height, "it would become")
         picture = codec.decode(file)
         if resolution.basis != "tag":
             picture = replace(picture, tag=None, tag_error=None)
@@ -84,7 +88,7 @@ class Service:
         return {
             "width": header.width,
             "height": header.height,
-            "tag": None if header.tag is None else asdict(header.tag),
+            "tag": None if header.tag is None else header.tag.fields(),
             "tag_error": header.tag_error,
         }
 
@@ -102,7 +106,7 @@ class Service:
                 f"{what} {pixels / 1e6:.1f} megapixels; this server takes and makes {self.limits.pixels / 1e6:.1f} at most"
             )
 
-    def _pair(self, model: str, scale: int | None) -> Rescaler:
+    def _pair(self, model: str, scale: float | None) -> Rescaler:
         key = (model, scale)
         with self._lock:
             pair = self._pairs.pop(key, None) or load(model, scale, self._device, self._precision)

@@ -29,6 +29,7 @@ POLICY = (
 )
 
 Model = Annotated[str | None, Query(max_length=500, description="a family or a checkpoint")]
+AnyScale = Annotated[float | None, Query(ge=1, le=MAX_SCALE, allow_inf_nan=False)]
 Scale = Annotated[int | None, Query(ge=1, le=MAX_SCALE)]
 
 
@@ -158,7 +159,7 @@ def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
         return {"status": "ok", "version": __version__}
 
     @web.post("/down", response_class=Response)
-    async def down(request: Request, model: Model = None, scale: Scale = None) -> Response:
+    async def down(request: Request, model: Model = None, scale: AnyScale = None) -> Response:
         """An image file → its LR image, a PNG."""
         file = await _body(request, limits)
         return _png(await turns.compute(request, lambda cancel: service.down(file, model, scale, cancel)))

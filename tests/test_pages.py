@@ -28,9 +28,16 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
 ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
 WIDTHS, SCHEMES = (390, 1280), ("light", "dark")
 
 pytestmark = [
@@ -40,18 +47,24 @@ pytestmark = [
 ]
 
 GEOMETRY = """
-const box = e => { const b = e.getBoundingClientRect(); return {left: b.left, top: b.top, right: b.right, bottom: b.bottom, text: e.textContent}; };
 const all = (selector, within = document) => Array.from(within.querySelectorAll(selector)).filter(e => e.checkVisibility());
+const style = e => getComputedStyle(e);
+const box = e => {
+  const {left, top, right, bottom} = e.getBoundingClientRect();
+  return {left, top, right, bottom, text: e.textContent};
+};
+const image = e => ({box: box(e), natural: [e.naturalWidth, e.naturalHeight], rendering: style(e).imageRendering});
+const compare = e => ({
+  picture: box(e.querySelector('.slide img')), over: box(e.querySelector('.over')), range: box(e.querySelector('input')),
+});
 return {
   pageWidth: document.documentElement.scrollWidth, width: document.documentElement.clientWidth,
-  compares: all('.compare:has(input)').map(c => ({picture: box(c.querySelector('.slide img')), over: box(c.querySelector('.over')),
-                                       range: box(c.querySelector('input'))})),
-  charts: all('svg').map(svg => ({box: box(svg), texts: all('text', svg).map(box)})),
-  lr: all('img.lr').map(e => ({box: box(e), natural: [e.naturalWidth, e.naturalHeight], rendering: getComputedStyle(e).imageRendering})),
-  large: all('img.large').map(e => ({box: box(e), natural: [e.naturalWidth, e.naturalHeight], rendering: getComputedStyle(e).imageRendering})),
+  compares: all('.compare:has(input)').map(compare),
+  charts: all('svg').map(e => ({box: box(e), texts: all('text', e).map(box)})),
+  lr: all('img.lr').map(image), large: all('img.large').map(image),
   broken: all('img').filter(e => !e.complete || !e.naturalWidth).length,
-  tables: all('table').map(e => [box(e).right, box(e.parentNode).right, getComputedStyle(e.parentNode).overflowX]),
-  paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+  tables: all('table').map(e => [box(e).right, box(e.parentNode).right, style(e.parentNode).overflowX]),
+  paper: style(document.body).backgroundColor, ink: style(document.body).color,
   captions: all('figcaption').map(e => e.textContent.trim()),
 };
 """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carcli.bench import analysis
-from carcli.bench.benchmark import Observer
+from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import Measured, Shown
 from carcli.bench.names import Names, plain
 from carcli.bench.rate import Rates
@@ -116,10 +116,12 @@ class Offsets(Observer):
 
 
 class Page(Observer):
-    """The report, written in the end; with what ``rates`` has measured by then."""
+    """The report, written in the end; with what ``rates`` has measured by then, and the command that it all came of."""
 
-    def __init__(self, path: Path, rates: Rates | None = None) -> None:
-        self._path, self._report, self._rates = path, Report(), rates
+    def __init__(self, path: Path, plan: Plan, rates: Rates | None = None, command: str = "") -> None:
+        images = [(dataset.name, file.name) for dataset in plan.datasets for file in dataset.files]
+        self._path, self._rates = path, rates
+        self._report = Report(images, plan.images // max(1, len(images)), command)
 
     def image(self, measured: Measured, shown: Shown) -> None:
         self._report.keep(measured, shown)

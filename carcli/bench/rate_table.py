@@ -94,5 +94,5 @@ def charts(rates: Sequence[Rate]) -> Iterator[Chart]:
         for rate in group:
             if rate.model is None and rate.codec is not None:
                 curves.setdefault(rate.codec.upper(), []).append((rate.bpp, rate.psnr_y))
-        title = f"{shown(dataset)} x{scale}: PSNR-Y, dB"
-        yield scatter(title, "bits of the file for each pixel of the full-size picture", points, (), curves=curves)
+        title = f"{shown(dataset)} x{scale}"
+        yield scatter(title, "bits of the file a full-size pixel", points, (), curves=curves)

@@ -33,6 +33,7 @@ from carcli.cli.common import (
     show,
 )
 from carcli.cli.downloads import download_bar
+from carcli.cli.flags import command_line
 from carcli.errors import UsageError, WeightsError
 from carcli.images.written import encodings
 from carcli.rescale.refine import Refinement
@@ -180,7 +181,7 @@ def _plan(flags: BenchFlags) -> Plan:
 def _files(flags: BenchFlags, plan: Plan, rates: Rates | None) -> Iterator[Observer]:
     """What writes the files that the options ask for."""
     if flags.report is not None:
-        yield files.Page(flags.report, rates)
+        yield files.Page(flags.report, plan, rates, command_line("bench", flags))
     if flags.save is not None:
         yield files.SavedImages(flags.save)
     if flags.spectrum is not None:

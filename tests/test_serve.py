@@ -61,6 +61,27 @@ def test_a_request_names_model_and_scale(web):
     assert web.post("/up", content=small.content).headers["x-carcli-model"] == "lanczos"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "kind", "model"),
+    [
+        ({"format": "webp"}, "image/webp", "bicubic"),
+        ({"format": "jpeg", "quality": 90, "scale": 2}, "image/jpeg", "tad-jpeg-x2"),
+        ({"format": "jpeg", "model": "bicubic"}, "image/jpeg", "bicubic"),
+    ],
+)
+def test_a_request_names_the_format(web, parameters, kind, model):
+    small = web.post("/down", params=parameters, content=EYES)
+    assert (small.status_code, small.headers["content-type"]) == (200, kind)
+    assert codec.decode(small.content).tag.checkpoint == model
+    assert web.post("/up", content=small.content).headers["x-carcli-size"] == "221x161"
+
+
+@pytest.mark.parametrize("parameters", [{"format": "gif"}, {"format": "png", "quality": 90}, {"format": "jpeg", "model": "tad"}])
+def test_a_format_that_cannot_be_is_one_line(web, parameters):
+    answer = web.post("/down", params=parameters, content=EYES)
+    assert (answer.status_code, "\n" in answer.json()["error"]) == (400, False)
+
+
 def test_an_ordinary_image_is_super_resolved_and_that_is_said(web):
     ordinary = io.BytesIO()
     Image.new("RGB", (8, 6)).save(ordinary, "PNG")

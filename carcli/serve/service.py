@@ -10,13 +10,15 @@ from carcli.errors import ImageError, UsageError
 from carcli.images import codec
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
+from carcli.images.written import Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import Cancel, Turn
 from carcli.runtime.device import pick_device, pick_precision
-from carcli.weights.choose import PLUS, known_models
+from carcli.weights.choose import PLUS, choose_carried, known_models
 
+PNG_FILE = Encoding()
 MOST_PAIRS = 4  # that are kept loaded
 
 
@@ -33,9 +35,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """A PNG file, and what is to be known of it."""
+    """An image file, and what is to be known of it."""
 
     file: bytes
+    media_type: str
     width: int
     height: int
     model: str
@@ -54,18 +57,26 @@ class Service:
         self._pairs: dict[tuple[str, float | None], Rescaler] = {}
         self._lock = threading.Lock()
 
-    def down(self, file: bytes, model: str | None, scale: float | None, cancel: Cancel) -> Answer:
-        """An image file → its LR image as a PNG, with its tag; ``scale`` is any number from 1 on, as for ``carcli.load``.
+    def down(self, file: bytes, model: str | None, scale: float | None, cancel: Cancel, encoding: Encoding = PNG_FILE) -> Answer:
+        """An image file → its LR image, with its tag; ``scale`` is any number from 1 on, as for ``carcli.load``.
 
         Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason, ``Abandoned`` once cancelled.
         """
         header = self._header(file)
-        pair = self._pair(_known(model) or self.model, scale)
+        pair = self._pair(_known(model) or self._meant_for(encoding), scale)
+        cost = pair.loss(encoding)
+        if cost is not None:
+            raise UsageError(f"{cost}; ask for png, or for webp without a quality")
         width, height = pair.lr_size(header.width, header.height)
         if pair.target is not None:
             self._check(width * height * pair.scale**2, "it would be resized to")
         picture = codec.decode(file)
-        return _answer(pair.down(picture, cancel=cancel), pair, picture.notes)
+        return _answer(pair.down(picture, cancel=cancel), pair, picture.notes, encoding)
+
+    def _meant_for(self, encoding: Encoding) -> str:
+        """The model where a request names none."""
+        carried = choose_carried(encoding.format.name, None) if encoding.lossy else None
+        return self.model if carried is None else carried.description.variety
 
     def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel) -> Answer:
         """An LR image file → the restored image as a PNG. Raises as ``down`` does."""
@@ -123,5 +134,7 @@ def _known(model: str | None) -> str | None:
     return model
 
 
-def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...]) -> Answer:
-    return Answer(codec.to_bytes(picture), *picture.size, pair.id, (*notes, *picture.notes))
+def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...], encoding: Encoding = PNG_FILE) -> Answer:
+    return Answer(
+        codec.to_bytes(picture, encoding), f"image/{encoding.format.name}", *picture.size, pair.id, (*notes, *picture.notes)
+    )

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from carcli.errors import Abandoned, CarcliError, ImageError
+from carcli.images import written
 from carcli.images.tag import MAX_SCALE
 from carcli.rescale.turn import Cancel
 from carcli.runtime.text import shown
@@ -30,6 +31,8 @@ POLICY = (
 
 Model = Annotated[str | None, Query(max_length=500, description="a family or a checkpoint")]
 AnyScale = Annotated[float | None, Query(ge=1, le=MAX_SCALE, allow_inf_nan=False)]
+Form = Annotated[str, Query(alias="format", max_length=10, description="png, webp, jpeg or avif")]
+Quality = Annotated[int | None, Query(ge=1, le=100)]
 Scale = Annotated[int | None, Query(ge=1, le=MAX_SCALE)]
 
 
@@ -96,13 +99,13 @@ async def _body(request: Request, limits: Limits) -> bytes:
         raise Refused(408, f"did not arrive within {limits.seconds:.0f} s") from error
 
 
-def _png(answer: Answer) -> Response:
+def _image(answer: Answer) -> Response:
     headers = {
         "X-Carcli-Model": answer.model,
         "X-Carcli-Size": f"{answer.width}x{answer.height}",
         "X-Carcli-Notes": json.dumps([shown(note) for note in answer.notes]),
     }
-    return Response(answer.file, media_type="image/png", headers=headers)
+    return Response(answer.file, media_type=answer.media_type, headers=headers)
 
 
 def _refusal(status: int, reason: object) -> JSONResponse:
@@ -159,16 +162,19 @@ def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
         return {"status": "ok", "version": __version__}
 
     @web.post("/down", response_class=Response)
-    async def down(request: Request, model: Model = None, scale: AnyScale = None) -> Response:
-        """An image file → its LR image, a PNG."""
+    async def down(
+        request: Request, model: Model = None, scale: AnyScale = None, form: Form = "png", quality: Quality = None
+    ) -> Response:
+        """An image file → its LR image."""
+        encoding = written.encoding(form, quality)
         file = await _body(request, limits)
-        return _png(await turns.compute(request, lambda cancel: service.down(file, model, scale, cancel)))
+        return _image(await turns.compute(request, lambda cancel: service.down(file, model, scale, cancel, encoding)))
 
     @web.post("/up", response_class=Response)
     async def up(request: Request, model: Model = None, scale: Scale = None) -> Response:
         """An LR image file → the restored image, a PNG."""
         file = await _body(request, limits)
-        return _png(await turns.compute(request, lambda cancel: service.up(file, model, scale, cancel)))
+        return _image(await turns.compute(request, lambda cancel: service.up(file, model, scale, cancel)))
 
     @web.post("/info")
     async def info(request: Request) -> JSONResponse:

@@ -308,7 +308,7 @@ def test_a_batch_is_reckoned_by_what_its_photographs_are_the_right_way_up():
         (["--model", "ordinary", "--fit", "3x3"], 2, "only enlarges images"),
         (["--model", "bicubic", "--fit", "3x3", "--refine", "2"], 2, "a scale that bicubic has (2, 3…); not fit 3x3"),
         (["--model", "tad", "--scale", "2.5", "--refine", "2"], 2, "a scale that tad has (2, 4…); not scale 2.5"),
-        (["--model", "tad", "--fit", "3x3", "--format", "jpeg"], 2, "nothing that tad-x2 hides"),
+        (["--model", "tad", "--fit", "3x3", "--format", "jpeg"], 2, "tad-x2 needs every level"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_before_anything_is_done(options, code, message):

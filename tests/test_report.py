@@ -184,7 +184,8 @@ def test_whatever_is_measured_is_shown(photo, options, row):
 # Bytes
 
 
-@pytest.mark.parametrize("models", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("models", [4, 1])
 def test_forty_large_photographs_stay_under_fifteen_megabytes(models):
     pixels = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)  # nothing takes more bytes than noise
     data, shown = measured(pixels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, write_photos
+from conftest import PHOTOS, TINY_TAD, write_photos
 
 from carcli.errors import UsageError
 from carcli.images import codec
@@ -19,18 +19,7 @@ from carcli.training.start import networks
 from carcli.training.validate import validate
 from carcli.weights import checkpoint
 
-TINY = """
-[model]
-family = "tad"
-scale = 2
-down = { features = 8, blocks = 1 }
-up = { features = 8, blocks = 1, res_scale = 1.0, tail = "direct" }
-[data]
-patch = 16
-batch = 3
-[loss]
-carrier = "jpeg"
-"""
+TINY = TINY_TAD + 'carrier = "jpeg"\n'
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from carcli.images.codec import Header
 from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
-from carcli.images.written import Encoding
+from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.loaded import Loaded
 from carcli.rescale.refine import Refined, Refinement, down_refined
@@ -28,7 +28,6 @@ from carcli.runtime.device import pick_device, pick_precision
 from carcli.runtime.threads import streams
 from carcli.weights.choose import DEFAULT_SCALE, Scales, choose, choose_carried, loss, scales_of
 
-LOSSLESS = Encoding()  # PNGs
 RESIZED = 1.5  # times 12 bytes a pixel, in floats, between a resize and a network: with a channel beside it
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
@@ -67,7 +66,7 @@ class Down:
             return self._sized(name, scales, target, device, encoding)
         whole = None if target is None else target.scale
         rescaler = load(name, 1 if self.to_grey else whole, device, self.precision)
-        rescaler.refuse_to_shrink()
+        rescaler.choice.refuse_to_shrink()
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
@@ -83,8 +82,7 @@ class Down:
         refuse_to_resize(name, scales, str(target))
         for scale in scales.trained:
             choice = choose(name, scale)
-            if choice.only_up:
-                raise UsageError(f"{choice.description.id} only enlarges images; shrink them with another model, edsr or tad")
+            choice.refuse_to_shrink()
             self._refuse_loss(loss(choice, encoding))
         chosen = pick_device(device)
         pick_precision(self.precision)

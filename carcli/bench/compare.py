@@ -19,14 +19,13 @@ from carcli.errors import ImageError
 from carcli.images import codec, metrics
 from carcli.images.grey import in_colour
 from carcli.images.picture import Picture, Pixels
-from carcli.images.written import PNG, Encoding
+from carcli.images.written import LOSSLESS, PNG, Encoding
 from carcli.rescale.refine import Refinement, down_refined
 from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import paths
 from carcli.runtime import peak as memory
 from carcli.runtime.files import state
 
-PNGS = Encoding()
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
 
@@ -99,7 +98,7 @@ class Setup:
     refinement: Refinement | None = None
     widest_border: int = WIDEST_BORDER
     keep_grey: bool = False  # as of ``down``
-    encoding: Encoding = PNGS  # of the LR file, unless that is a thumbnail
+    encoding: Encoding = LOSSLESS  # of the LR file, unless that is a thumbnail
     thumbnails: Thumbnails | None = None  # restored instead of what the pair's own downscaler makes
 
     @property

@@ -29,11 +29,11 @@ LEAST_SHOWN = 160  # pixels: a narrower image is magnified to about that
 Name = tuple[str, str | None]  # dataset and image
 
 
-def _part(name: str) -> str:
-    return (resources.files("carcli.bench") / name).read_text(encoding="utf-8")
+def _part(name: str, package: str = "carcli.bench") -> str:
+    return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
-SCRIPT, STYLE = _part("report.js"), _part("report.css")
+SCRIPT, STYLE = _part("pages/slider.js", "carcli") + _part("report.js"), _part("report.css")
 POLICY = "; ".join(
     (
         "default-src 'none'",

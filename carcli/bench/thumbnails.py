@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from carcli.errors import UsageError
 from carcli.images.picture import Picture
-from carcli.images.written import JPEG, Encoding
+from carcli.images.written import JPEG, LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
 from carcli.rescale.rescaler import load
 
@@ -38,7 +38,7 @@ class Thumbnails:
     @property
     def encoding(self) -> Encoding:
         """How their files are written."""
-        return Encoding() if self.quality is None else Encoding(JPEG, self.quality)
+        return LOSSLESS if self.quality is None else Encoding(JPEG, self.quality)
 
     def of(self, hr: Picture, scale: int) -> Picture:
         """A thumbnail; without a tag, for nothing is hidden in it."""

@@ -103,14 +103,11 @@ class CarcliImage(Image.Image):
         """XMP with the tag; where what is there has no place for it, the tag alone, and a warning."""
         ours = {xmp.TAG: text} | ({xmp.CHANNELS: "1"} if self._becomes_colour(kind) else {})
         data = packet.encode() if isinstance(packet, str) else packet
-        try:
-            whole = xmp.with_properties(data if isinstance(data, bytes) else None, ours)
-            if len(whole) <= (written.BY_PILLOW[kind].largest_xmp or len(whole)):
-                return whole
-        except xmp.DamagedXmp:
-            pass
-        warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
-        return xmp.with_properties(None, ours)
+        most = written.BY_PILLOW[kind].largest_xmp
+        tagged, whole = xmp.with_room_for(data if isinstance(data, bytes) else None, ours, most)
+        if not whole:
+            warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
+        return tagged
 
     def _tag_text(self, kind: str) -> str | None:
         """The tag to be written; None, and a warning, where it cannot be or no longer holds."""

@@ -88,10 +88,5 @@ def _xmp(picture: Picture, form: Format, was_grey: bool) -> tuple[bytes | None, 
     ours = {xmp.TAG: picture.tag.to_json()}
     if was_grey:
         ours[xmp.CHANNELS] = "1"
-    try:
-        whole = xmp.with_properties(picture.xmp, ours)
-        if not _too_large(whole, form.largest_xmp):
-            return whole, ()
-    except xmp.DamagedXmp:
-        pass
-    return xmp.with_properties(None, ours), (NO_ROOM.format(form.name),)
+    data, whole = xmp.with_room_for(picture.xmp, ours, form.largest_xmp)
+    return data, () if whole else (NO_ROOM.format(form.name),)

@@ -151,6 +151,9 @@ class Encoding:
         return {"quality": quality, "subsampling": colour, "speed": 6, "max_threads": 1}
 
 
+LOSSLESS = Encoding()  # PNGs, where nothing else is asked for
+
+
 def _format(name: str) -> Format:
     if name not in FORMATS:
         raise UsageError(f"unknown format {name!r}; there are {', '.join(NAMES)}")

@@ -144,6 +144,19 @@ def with_properties(xmp: bytes | None, ours: Mapping[str, str]) -> bytes:
     return xmp[: found.end] + description.encode() + xmp[found.end :]
 
 
+def with_room_for(xmp: bytes | None, ours: Mapping[str, str], most: int | None) -> tuple[bytes, bool]:
+    """XMP with our properties, and whether the rest is in it: where that has no place for them, or takes more than ``most``
+    bytes with them, they stand alone.
+    """
+    try:
+        whole = with_properties(xmp, ours)
+        if most is None or len(whole) <= most:
+            return whole, True
+    except DamagedXmp:
+        pass
+    return with_properties(None, ours), False
+
+
 def without_properties(xmp: bytes) -> bytes | None:
     """XMP as it was before ``with_properties``; None where nothing else is in it, or what is ours cannot be taken out."""
     if not _holds_ours(xmp):

@@ -37,7 +37,6 @@ class PictureRescaler:
         self.digest = choice.digest
         self.choice = choice
         self.device, self.precision = device, pick_precision(precision)
-        self.only_up = choice.only_up
         for net in pair:
             if precision not in net.precisions:
                 raise UsageError(f"{self.id} does not compute in {precision}; use {' or '.join(net.precisions)}")
@@ -59,11 +58,6 @@ class PictureRescaler:
     ) -> tiling.Image:
         device, precision = self.device, self.precision
         return tiling.run(network, pixels, down=down, device=device, precision=precision, tile=tile, turn=turn, rounded=rounded)
-
-    def refuse_to_shrink(self) -> None:
-        """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
-        if self.only_up:
-            raise UsageError(f"{self.id} only enlarges images; shrink them with another model, edsr or tad")
 
     @property
     def to_grey(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
@@ -164,7 +165,7 @@ class Rescaler(PictureRescaler):
         >>> carcli.load("bicubic", scale=4).down(np.zeros((10, 7, 3), np.uint8)).shape
         (3, 2, 3)
         """
-        self.refuse_to_shrink()
+        self.choice.refuse_to_shrink()
         tile = _whole("tile", tile, tiling.SMALLEST)
         refinement = _refinement(refinement)
         target = self.target if size is None else Target(size=size)
@@ -300,9 +301,12 @@ class Rescaler(PictureRescaler):
 
 def _as_file(picture: Picture, encoding: Encoding) -> bytes:
     """A picture's file; what it cannot keep is warned of."""
-    for note in kept(picture, encoding)[1]:
+    held, notes = kept(picture, encoding)
+    for note in notes:
         warnings.warn(note, stacklevel=3)
-    return codec.to_bytes(picture, encoding)
+    file = io.BytesIO()
+    codec.encode_kept(held, file, encoding)
+    return file.getvalue()
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> int | None:

@@ -10,7 +10,7 @@ from carcli.errors import ImageError, UsageError
 from carcli.images import codec
 from carcli.images.codec import Header
 from carcli.images.picture import Picture
-from carcli.images.written import Encoding
+from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
@@ -18,7 +18,6 @@ from carcli.rescale.turn import Cancel, Turn
 from carcli.runtime.device import pick_device, pick_precision
 from carcli.weights.choose import PLUS, choose_carried, known_models
 
-PNG_FILE = Encoding()
 MOST_PAIRS = 4  # that are kept loaded
 
 
@@ -57,7 +56,7 @@ class Service:
         self._pairs: dict[tuple[str, float | None], Rescaler] = {}
         self._lock = threading.Lock()
 
-    def down(self, file: bytes, model: str | None, scale: float | None, cancel: Cancel, encoding: Encoding = PNG_FILE) -> Answer:
+    def down(self, file: bytes, model: str | None, scale: float | None, cancel: Cancel, encoding: Encoding = LOSSLESS) -> Answer:
         """An image file → its LR image, with its tag; ``scale`` is any number from 1 on, as for ``carcli.load``.
 
         Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason, ``Abandoned`` once cancelled.
@@ -134,7 +133,7 @@ def _known(model: str | None) -> str | None:
     return model
 
 
-def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...], encoding: Encoding = PNG_FILE) -> Answer:
+def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...], encoding: Encoding = LOSSLESS) -> Answer:
     return Answer(
         codec.to_bytes(picture, encoding), f"image/{encoding.format.name}", *picture.size, pair.id, (*notes, *picture.notes)
     )

@@ -24,6 +24,7 @@ from carcli.version import __version__
 
 T = TypeVar("T")
 LOOK = 0.1  # seconds between looks at whether a client is still there
+SLIDER = "/* slider.js */"  # where the page has it
 GONE = 499  # the client closed its connection
 POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
@@ -112,6 +113,10 @@ def _refusal(status: int, reason: object) -> JSONResponse:
     return JSONResponse({"error": shown(str(reason))}, status)
 
 
+def _part(name: str) -> str:
+    return (resources.files("carcli") / name).read_text(encoding="utf-8")
+
+
 def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
     """The server's routes; ``hosts`` are the names under which it answers."""
     limits = service.limits
@@ -124,7 +129,7 @@ def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
 
     web = FastAPI(title="carcli", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     web.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    page = resources.files("carcli.serve").joinpath("page.html").read_text(encoding="utf-8")
+    page = _part("serve/page.html").replace(SLIDER, _part("pages/slider.js"))
 
     @web.middleware("http")
     async def safe(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:

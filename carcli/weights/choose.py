@@ -58,6 +58,11 @@ class Choice:
         """Whether it enlarges, and there is nothing of it that shrinks."""
         return self.network is not None or self.strength is not None or any(step.only_up for step in self.steps)
 
+    def refuse_to_shrink(self) -> None:
+        """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
+        if self.only_up:
+            raise UsageError(f"{self.description.id} only enlarges images; shrink them with another model, edsr or tad")
+
 
 def is_file(model: str) -> bool:
     """Whether ``model`` names a file: a checkpoint of ours, or a network of somebody else's."""

@@ -90,7 +90,7 @@ def test_a_cut_at_any_point_leaves_the_old_file_and_nothing_else(tmp_path, shrin
         raise error
 
     if where == "write":
-        monkeypatch.setattr(codec, "encode", lambda _picture, file, *_: (file.write(b"half"), fail()))
+        monkeypatch.setattr(codec, "encode_kept", lambda _held, file, *_: (file.write(b"half"), fail()))
     elif where == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     else:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from carcli.bench import analysis, chart, compare, files, names, published, report, table
+from carcli.bench import analysis, compare, files, names, published, report, table
 from carcli.bench.compare import Mean, Setup, measure
 from carcli.cli import app as program
 from carcli.cli.bench_flags import BenchFlags
@@ -369,41 +369,6 @@ def test_a_dataset_that_cannot_be_read_is_one_line(name):
     with pytest.raises(UsageError) as caught:
         bench("--dataset", name, "--model", "bicubic")
     assert "\n" not in str(caught.value)
-
-
-def test_the_report_draws_fidelity_against_likeness():
-    bench("--dataset", "set", "--scale", 4, "--model", "edsr,tad,bicubic", "--report", "r.html")
-    page = Path("r.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 3
-    assert "LR PSNR against bicubic, RGB, dB" in page
-
-
-def test_the_report_is_one_page_that_needs_nothing_else():
-    shutil.copy(PHOTOS / "eyes.png", """set/<b>&"'onload=x.png""")
-    bench("--dataset", "set", "--scale", 4, "--model", "bicubic,lanczos", "--report", "r.html")
-    page = Path("r.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2  # one model that is not bicubic itself has no trade of likeness to draw
-    assert page.count("class=slide") == 4
-    assert page.count("data:image/") == 2 * 2 * 4
-    assert "&lt;b&gt;&amp;&#34;&#39;onload=x.png" in page
-    assert "<b>&" not in page
-    assert not re.findall(r"""(?:src|href)=(?!['"]data:)""", page)
-    assert not re.search(r"\$|\{\{|\{%", re.sub(r"data:[^'\"]+", "", page))
-
-
-def test_a_chart_places_what_it_shows_inside_and_names_no_line_over_another():
-    points = [("slow", 9.0, 36.0), ("fast", 1.0, 30.0)]
-    drawn = chart.scatter("title", "seconds", points, [("high", 40.0), ("just below", 39.9), ("low", 28.0)])
-    slow, fast = drawn.points
-    assert drawn.left < fast.x < slow.x < drawn.right
-    assert slow.y < fast.y
-    assert (slow.to_the_left, fast.to_the_left) == (True, False)
-    assert [line.name for line in drawn.lines] == ["high", "", "low"]
-    assert all(0 < y < drawn.height for y in [slow.y, fast.y, *(line.y for line in drawn.lines)])
-    assert {tick.text for tick in drawn.x_ticks} >= {"0", "2", "10"}
-    near = chart.scatter("title", "dB", points, [], from_zero=False)
-    assert "0" in {tick.text for tick in near.x_ticks}
-    assert near.points[1].x == pytest.approx(near.left + (near.right - near.left) * 1 / 10)
 
 
 def test_published_figures_are_of_datasets_that_there_are():

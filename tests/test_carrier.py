@@ -211,7 +211,7 @@ ARCHIVES = manifest.manifest().archives
 
 
 def test_the_words_for_a_chain_are_those_of_words(entries):
-    assert loss(choose("tad", 8), "jpeg", 90).startswith("nothing that tad-x2+tad-x4 hides")
+    assert loss(choose("tad", 8), JPEG).startswith("nothing that tad-x2+tad-x4 hides")
 
 
 # What it reaches

@@ -153,6 +153,7 @@ def test_wrong_usage_is_one_line(photos, arguments, message):
     assert ended.stdout == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [(".heic", "heic"), (".jxl", "jxl")])
 def test_images_of_kinds_that_an_extra_reads_are_counted_and_named(photos, tmp_path, monkeypatch, kind):
     suffix, extra = kind
@@ -175,6 +176,7 @@ def test_images_of_kinds_that_an_extra_reads_are_counted_and_named(photos, tmp_p
     assert summary["left_out"] == {suffix: 3, ".nef": 1}
 
 
+@pytest.mark.slow
 def test_outputs_made_with_other_settings_are_said_to_be(photos):
     assert program(*DOWN).returncode == 0
     again = program("down", "photos", "--model", "lanczos", "--device", "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, write_photos
+from conftest import PHOTOS, TINY_TAD, write_photos
 
 from carcli.errors import UsageError
 from carcli.images import codec
@@ -17,19 +17,9 @@ from carcli.training.loop import Run, Stopped, train
 from carcli.training.objective import Objective
 from carcli.training.start import networks
 from carcli.training.validate import validate
+from carcli.weights.description import describe
 
-TINY = """
-[model]
-family = "tad"
-scale = 2
-down = { features = 8, blocks = 1 }
-up = { features = 8, blocks = 1, res_scale = 1.0, tail = "direct" }
-[data]
-patch = 16
-batch = 3
-[loss]
-carrier = "jpeg"
-"""
+TINY = TINY_TAD + 'carrier = "jpeg"\n'
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +125,7 @@ def test_a_run_cut_and_resumed_ends_as_one_that_was_not(tmp_path):
     photos = write_photos(tmp_path / "photos", 6, 40, 48)
     tiny, seen = recipe.parse(TINY, "tiny"), []
     whole = train(tiny, [photos], Run(tmp_path / "whole", 1, steps=4))
+    assert describe(whole).carrier == "jpeg"
     with pytest.raises(Stopped):
         train(tiny, [photos], Run(tmp_path / "cut", 1, steps=4), seen.append, stop=lambda: len(seen) == 2)
     assert train(tiny, [photos], Run(tmp_path / "cut", 1, steps=4, resume=True)).read_bytes() == whole.read_bytes()

@@ -226,9 +226,12 @@ def test_what_is_left_out_is_told(tmp_path, change, name, said):
         picture.save(tmp_path / f"a{written.FORMATS[name].suffix}")
 
 
-def test_a_grey_profile_in_a_format_without_grey_is_told():
-    assert "another kind of image (GRAY)" in kept(full(1), encoding("webp"))[1][0]
-    assert kept(replace(full(1), iptc=None), encoding("jpeg"))[1] == ()
+def test_a_grey_profile_in_a_format_without_grey_is_inside_one_for_colour():
+    held, notes = kept(replace(full(1), iptc=None), encoding("webp"))
+    assert (held.icc[16:20], held.pixels.shape[2], notes) == (b"RGB ", 3, ())
+    assert full(1).icc in held.icc
+    held, notes = kept(replace(full(1), iptc=None), encoding("jpeg"))
+    assert (held.icc, held.pixels.shape[2], notes) == (full(1).icc, 1, ())
 
 
 # Metadata that others edited, stripped or damaged

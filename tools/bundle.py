@@ -18,11 +18,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from carcli.bench.compare import PNGS, Setup, compare
+from carcli.bench.compare import Setup, compare
 from carcli.bench.datasets import find
 from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import CarcliError, UsageError
-from carcli.images.written import Encoding, encoding, encodings
+from carcli.images.written import LOSSLESS, Encoding, encoding, encodings
 from carcli.rescale.rescaler import load
 from carcli.weights import checkpoint, manifest, store
 from carcli.weights.choose import AT
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
     dataset: str
     scale: int  # its own, or a power of that
-    encoding: Encoding = PNGS  # of its LR files
+    encoding: Encoding = LOSSLESS  # of its LR files
 
     @property
     def options(self) -> str:

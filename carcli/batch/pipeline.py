@@ -182,8 +182,8 @@ class Pipeline:
         size, notes = picture.size, picture.notes
         del picture
 
-        left_out = kept(output.picture, self._encoding)[1]
-        self.pace.timed("encode", lambda: self._write(target, output.picture), spent)
+        held, left_out = kept(output.picture, self._encoding)
+        self.pace.timed("encode", lambda: self._write(target, held), spent)
         return Result(
             source,
             target,
@@ -200,13 +200,13 @@ class Pipeline:
             output_bytes=target.stat().st_size,
         )
 
-    def _write(self, target: Path, picture: Picture) -> None:
+    def _write(self, target: Path, held: Picture) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _FolderError(target.parent, reason(error)) from error
         try:
-            write_whole(target, lambda file: codec.encode(picture, file, self._encoding))
+            write_whole(target, lambda file: codec.encode_kept(held, file, self._encoding))
         except OSError as error:
             raise ImageError(f"cannot be written ({reason(error)})") from error
 

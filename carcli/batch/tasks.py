@@ -13,15 +13,14 @@ from typing import ClassVar
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Worker
 from carcli.errors import UsageError
-from carcli.images.written import Encoding
+from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.refinement import Refinement
 from carcli.rescale.resolve import Request
-from carcli.rescale.sizes import Target, scale_for
+from carcli.rescale.sizes import Target, refuse_to_resize
 from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import DEFAULT_SCALE, Scales, choose, choose_carried, loss, scales_of
 
-LOSSLESS = Encoding()  # PNGs
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
 
@@ -61,16 +60,14 @@ class Down:
             choices = [choose(name, self._whole)]
         else:
             if self.refinement is not None:
-                raise UsageError(
-                    f"refinement takes a scale that {name} has ({', '.join(map(str, scales.trained))}…); not {target}"
-                )
+                own = ", ".join(map(str, scales.trained or scales.reached[:2]))
+                raise UsageError(f"refinement takes a scale that {name} has ({own}…); not {target}")
+            refuse_to_resize(name, scales, str(target))
             choices = [choose(name, scale) for scale in scales.trained]
-            if target.scale is not None:  # one pair for all: what is wrong with it is an error at once, not once an image
-                scale_for(name, scales, target.scale)
         for choice in choices:
             choice.refuse_to_shrink()
-            if encoding.quality is not None and choice.hides and not self.lossy:
-                cost = loss(choice, encoding.format.name, encoding.quality)
+            cost = loss(choice, encoding)
+            if cost is not None and not self.lossy:
                 raise UsageError(f"{cost}; write png or webp without --quality, or pass --lossy")
 
     def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
@@ -112,7 +109,9 @@ class Down:
     @property
     def _whole(self) -> int | None:
         """The scale of the networks, where one that they have is asked for; None: their own."""
-        return 1 if self.to_grey else None if self.scale is None else int(self.scale)
+        if self.to_grey:
+            return 1
+        return None if self._target is None or self._target.scale is None else int(self._target.scale)
 
     def _refuse(self, encoding: Encoding) -> None:
         if self.refinement and encoding.lossy:

@@ -12,6 +12,7 @@ from carcli.batch.work import Output
 from carcli.errors import CarcliError, ImageError
 from carcli.images import codec, metrics
 from carcli.images.codec import Header
+from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
 from carcli.rescale.loaded import Loaded
@@ -153,10 +154,12 @@ class Upscaler:
         try:
             resolution = self._resolve(header.tag, header.tag_error)
             if resolution.basis == "tag" and header.tag is not None:
-                return header.tag.width * header.tag.height / header.pixels
-            return float(resolution.scale**2)
+                pixels = header.tag.width * header.tag.height
+            else:
+                pixels = header.pixels * resolution.scale**2
         except CarcliError:  # it will be refused, and nothing written
             return 0.0
+        return pixels / header.pixels if pixels <= MAX_PIXELS else 0.0  # nor is anything larger made
 
     def held(self, header: Header) -> float:
         tag = header.tag

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import product
 
 from carcli.bench import table
-from carcli.bench.compare import PNGS, WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
+from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
 from carcli.bench.datasets import Images
 from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError, WeightsError
-from carcli.images.written import Encoding
+from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
 from carcli.rescale.refinement import Refinement
 from carcli.rescale.rescaler import Rescaler, load
@@ -44,7 +44,7 @@ class Plan:
     widest_border: int = WIDEST_BORDER
     device: str = "auto"
     keep_grey: bool = False  # as of ``down``
-    encodings: Sequence[Encoding] = (PNGS,)  # of the LR files
+    encodings: Sequence[Encoding] = (LOSSLESS,)  # of the LR files
     thumbnails: Thumbnails | None = None  # restored instead of what the pairs themselves make
 
     @property

@@ -19,15 +19,14 @@ from carcli.errors import ImageError
 from carcli.images import codec, metrics
 from carcli.images.grey import in_colour
 from carcli.images.picture import Picture, Pixels
-from carcli.images.written import PNG, Encoding
+from carcli.images.written import LOSSLESS, PNG, Encoding
 from carcli.rescale.refine import down_refined
 from carcli.rescale.refinement import Refinement
-from carcli.rescale.rescaler import Rescaler, load
+from carcli.rescale.rescaler import Rescaler
 from carcli.runtime import paths
 from carcli.runtime import peak as memory
 from carcli.runtime.files import state
 
-PNGS = Encoding()
 WIDEST_BORDER = 8  # pixels cut before comparing: as many as the scale, but no more
 
 
@@ -100,8 +99,13 @@ class Setup:
     refinement: Refinement | None = None
     widest_border: int = WIDEST_BORDER
     keep_grey: bool = False  # as of ``down``
-    encoding: Encoding = PNGS  # of the LR file
+    encoding: Encoding = LOSSLESS  # of the LR file, unless that is a thumbnail
     thumbnails: Thumbnails | None = None  # restored instead of what the pair's own downscaler makes
+
+    @property
+    def carrier(self) -> Encoding:
+        """How the file is written that is restored."""
+        return self.encoding if self.thumbnails is None else self.thumbnails.encoding
 
     @property
     def name(self) -> str:
@@ -136,7 +140,7 @@ class _Trip:
 def _shrunk(setup: Setup, hr: Picture) -> Picture:
     rescaler = setup.rescaler
     if setup.thumbnails is not None:
-        return replace(load(setup.thumbnails.resampling, rescaler.scale, "cpu").down_picture(hr), tag=None)
+        return setup.thumbnails.of(hr, rescaler.scale)
     if setup.refinement is not None:
         return down_refined(rescaler, hr, setup.refinement, keep_grey=setup.keep_grey)[0]
     return rescaler.down_picture(hr, size=rescaler.lr_size(*hr.size), keep_grey=setup.keep_grey)
@@ -148,7 +152,7 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     began = time.perf_counter()
     down = _shrunk(setup, hr)
     seconds_down = time.perf_counter() - began
-    file = codec.to_bytes(down, setup.encoding) if setup.thumbnails is None else setup.thumbnails.file(down)
+    file = codec.to_bytes(down, setup.carrier)
     lr = codec.decode(file)
     began = time.perf_counter()
     sr = rescaler.up_picture(lr)
@@ -197,8 +201,8 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
         model=setup.name,
         scale=scale,
         image=image,
-        carrier=setup.encoding.format.name,
-        quality=setup.encoding.quality,
+        carrier=setup.carrier.format.name,
+        quality=setup.carrier.quality,
         psnr_y=metrics.psnr_y(shown.hr, shown.sr, border),
         ssim_y=metrics.ssim_y(shown.hr, shown.sr, border),
         psnr_rgb=metrics.psnr_rgb(shown.hr, shown.sr, border),

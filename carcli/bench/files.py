@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carcli.bench import analysis
-from carcli.bench.benchmark import Observer
+from carcli.bench.benchmark import Observer, Plan
 from carcli.bench.compare import Measured, Shown
 from carcli.bench.names import Names, plain
 from carcli.bench.rate import Rates
@@ -87,20 +87,21 @@ class Spectra(Observer):
 class Offsets(Observer):
     """Where each resampler samples (CAR, figure 4); ``pairs`` are those that are measured, by scale.
 
-    An image without such a region is passed over, unless it is the first. Raises ``UsageError`` then, and
-    where none of the pairs samples at offsets.
+    A pair that reaches its scale by a resize is left out: it samples in what that makes. An image without such a region is
+    passed over, unless it is the first. Raises ``UsageError`` then, and where none of the pairs samples at offsets.
     """
 
     def __init__(self, folder: Path, region: analysis.Region | None, pairs: Mapping[float, Sequence[Rescaler]]) -> None:
         self._folder, self._region, self._drawn = folder, region, False
         self._output, self._names = _Output(), Names()
-        self._pairs = {(pair.id, scale): pair for scale, group in pairs.items() for pair in group}
-        if not any(isinstance(pair.networks.down, ContentAdaptiveResampler) for pair in self._pairs.values()):
-            raise UsageError("none of the models samples at offsets of its own; name edsr-base-x4, say, with --model")
+        every = {(pair.id, scale): pair for scale, group in pairs.items() for pair in group if pair.target is None}
+        self._pairs = {key: pair for key, pair in every.items() if isinstance(pair.networks.down, ContentAdaptiveResampler)}
+        if not self._pairs:
+            raise UsageError("none of the models samples at offsets of its own; name edsr-base-x4, say, and its scale")
 
     def image(self, measured: Measured, shown: Shown) -> None:
-        rescaler = self._pairs[measured.model.split(" ")[0], measured.scale]
-        if not isinstance(rescaler.networks.down, ContentAdaptiveResampler):
+        rescaler = self._pairs.get((measured.model.split(" ")[0], measured.scale))
+        if rescaler is None:
             return
         try:
             drawing = analysis.draw_offsets(rescaler, shown.hr, self._region)
@@ -115,10 +116,12 @@ class Offsets(Observer):
 
 
 class Page(Observer):
-    """The report, written in the end; with what ``rates`` has measured by then."""
+    """The report, written in the end; with what ``rates`` has measured by then, and the command that it all came of."""
 
-    def __init__(self, path: Path, rates: Rates | None = None) -> None:
-        self._path, self._report, self._rates = path, Report(), rates
+    def __init__(self, path: Path, plan: Plan, rates: Rates | None = None, command: str = "") -> None:
+        images = [(dataset.name, file.name) for dataset in plan.datasets for file in dataset.files]
+        self._path, self._rates = path, rates
+        self._report = Report(images, plan.images // max(1, len(images)), command)
 
     def image(self, measured: Measured, shown: Shown) -> None:
         self._report.keep(measured, shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -16,21 +16,24 @@ from carcli.bench.compare import Measured, Shown
 from carcli.bench.table import Row
 from carcli.images import formats, metrics
 from carcli.images.picture import Pixels
+from carcli.images.written import BY_PILLOW, Encoding
 
 WORST, BEST = 1, 99  # qualities; 100 means lossless to some
 CURVE = (5, 10, 20, 35, 50, 65, 80, 90, 95)  # qualities of the chart's curves
-OPTIONS: Mapping[str, Mapping[str, Any]] = {  # of codecs by Pillow's names, beside their quality; halved chroma, as is usual
-    "JPEG": {"subsampling": "4:2:0", "optimize": True, "progressive": True},
-    "WEBP": {"method": 4},
-    "AVIF": {"speed": 6, "subsampling": "4:2:0"},
-    "JXL": {"effort": 7},
-}
+CODECS = "JPEG", "WEBP", "AVIF", "JXL"  # by Pillow's names
 
 
 def codecs() -> list[str]:
     """Those that this Pillow writes, JPEG XL where its plug-in is here; by Pillow's names."""
     formats.opened()  # registers plug-ins
-    return [name for name in OPTIONS if name in Image.SAVE]
+    return [name for name in CODECS if name in Image.SAVE]
+
+
+def _options(codec: str, quality: int) -> dict[str, Any]:
+    """What Pillow is told: what carcli writes itself as it writes it, with halved chroma, but for what makes it smaller still."""
+    if codec not in BY_PILLOW:
+        return {"quality": quality, "effort": 7}
+    return Encoding(BY_PILLOW[codec], quality).options | ({"progressive": True} if codec == "JPEG" else {})
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,15 @@ class Coded:
     psnr_rgb: float
 
 
-class Original:
-    """A full-size picture (H, W, 3) uint8, coded at whatever quality is asked for; each once."""
+Known = dict[tuple[str, int], Coded]  # by codec and quality
 
-    def __init__(self, pixels: Pixels, border: int) -> None:
+
+class Original:
+    """A full-size picture (H, W, 3) uint8, coded at whatever quality is asked for, unless ``known`` has it; that is added to."""
+
+    def __init__(self, pixels: Pixels, border: int, known: Known | None = None) -> None:
         self._pixels, self._border = np.ascontiguousarray(pixels), border
-        self._coded: dict[tuple[str, int], Coded] = {}
+        self._coded: Known = {} if known is None else known
 
     @property
     def size(self) -> int:
@@ -59,7 +65,7 @@ class Original:
     def coded(self, codec: str, quality: int) -> Coded:
         if (codec, quality) not in self._coded:
             file = io.BytesIO()
-            Image.fromarray(self._pixels).save(file, codec, quality=quality, **OPTIONS[codec])
+            Image.fromarray(self._pixels).save(file, codec, **_options(codec, quality))
             restored = np.asarray(Image.open(file, formats=(codec,)).convert("RGB"))
             psnr_y, psnr_rgb = (f(self._pixels, restored, self._border) for f in (metrics.psnr_y, metrics.psnr_rgb))
             self._coded[codec, quality] = Coded(quality, len(file.getvalue()), psnr_y, psnr_rgb)
@@ -123,14 +129,14 @@ class Rates(Observer):
     def __init__(self, widest_border: int) -> None:
         self._widest_border = widest_border
         self._sums: dict[Key, _Sums] = {}
-        self._originals: dict[tuple[str, str | None, float], Original] = {}
+        self._known: dict[tuple[str, str | None, float], Known] = {}  # of each image; its pixels are not kept
         self.rates: list[Rate] = []
 
     def image(self, measured: Measured, shown: Shown) -> None:
         name = (measured.dataset, measured.image, measured.scale)
         border = min(math.ceil(measured.scale), self._widest_border)
-        first = name not in self._originals
-        original = self._originals.setdefault(name, Original(shown.hr, border))
+        first = name not in self._known
+        original = Original(shown.hr, border, self._known.setdefault(name, {}))
         row = (measured.dataset, measured.scale)
         for codec in codecs() if first else ():
             for quality in CURVE:

@@ -28,10 +28,16 @@ LEGEND = (
 
 
 def _cells(rate: Rate) -> tuple[str, ...]:
-    what = f"{shown(rate.model or '')}, LR as {(rate.file or '').upper()}" if rate.codec is None else f"  {rate.codec.upper()}"
+    what = _ours(rate) if rate.codec is None else f"  {rate.codec.upper()}"
     quality = "" if rate.quality is None else f"{rate.quality:.0f}"
     figures = (f"{rate.bpp:.2f}", *("∞" if math.isinf(psnr) else f"{psnr:.2f}" for psnr in (rate.psnr_y, rate.psnr_rgb)))
     return shown(rate.dataset), f"x{rate.scale}", what, str(rate.images), *figures, quality
+
+
+def _ours(rate: Rate) -> str:
+    """A model and the file of its LR images, which its name says where that was asked for."""
+    model, file = shown(rate.model or ""), rate.file or ""
+    return model if file in model.split() else f"{model}, LR as {file.upper()}"
 
 
 def compared(rates: Sequence[Rate]) -> list[Rate]:
@@ -83,10 +89,10 @@ def charts(rates: Sequence[Rate]) -> Iterator[Chart]:
         ours = [rate for rate in group if rate.codec is None]
         if not ours:
             continue
-        points = [(f"{rate.model}, {(rate.file or '').upper()}", rate.bpp, rate.psnr_y) for rate in ours]
+        points = [(_ours(rate), rate.bpp, rate.psnr_y) for rate in ours]
         curves: dict[str, list[tuple[float, float]]] = {}
         for rate in group:
             if rate.model is None and rate.codec is not None:
                 curves.setdefault(rate.codec.upper(), []).append((rate.bpp, rate.psnr_y))
-        title = f"{shown(dataset)} x{scale}: PSNR-Y, dB"
-        yield scatter(title, "bits of the file for each pixel of the full-size picture", points, (), curves=curves)
+        title = f"{shown(dataset)} x{scale}"
+        yield scatter(title, "bits of the file a full-size pixel", points, (), curves=curves)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carcli.errors import UsageError
-from carcli.images import codec
 from carcli.images.picture import Picture
+from carcli.images.written import JPEG, LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
+from carcli.rescale.rescaler import load
 
 TEXT = re.compile(r"(\w+)(?: q(\d{1,3}))?")
 
@@ -19,7 +19,7 @@ class Thumbnails:
     """How they are made."""
 
     resampling: str  # bicubic or lanczos
-    quality: int | None = None  # of a JPEG of half the chroma each way (4:2:0), as websites keep them; None: nothing is lost
+    quality: int | None = None  # of a JPEG, as websites keep them; None: nothing is lost
 
     @classmethod
     def parse(cls, text: str) -> Thumbnails:
@@ -35,10 +35,11 @@ class Thumbnails:
     def __str__(self) -> str:
         return self.resampling if self.quality is None else f"{self.resampling} q{self.quality}"
 
-    def file(self, picture: Picture) -> bytes:
-        """The thumbnail's file; without a tag, for nothing is hidden in it."""
-        if self.quality is None:
-            return codec.to_bytes(picture)
-        file = io.BytesIO()
-        codec.image_of(picture).save(file, "jpeg", quality=self.quality, subsampling="4:2:0")
-        return file.getvalue()
+    @property
+    def encoding(self) -> Encoding:
+        """How their files are written."""
+        return LOSSLESS if self.quality is None else Encoding(JPEG, self.quality)
+
+    def of(self, hr: Picture, scale: int) -> Picture:
+        """A thumbnail; without a tag, for nothing is hidden in it."""
+        return replace(load(self.resampling, scale, "cpu").down_picture(hr), tag=None)

@@ -36,6 +36,8 @@ def check(flags: BenchFlags) -> Asked:
     needs("--offsets", flags.offsets is not None, {"--region": flags.region or None})
     excludes("--thumbnails", "--refine", flags.thumbnails is not None and bool(flags.refine))
     excludes("--thumbnails", "--carrier", flags.thumbnails is not None and flags.carrier.value != PNG.name)
+    excludes("--thumbnails", "--quality", flags.thumbnails is not None and flags.quality is not None)
+    excludes("--thumbnails", "--keep-grey", flags.thumbnails is not None and flags.keep_grey)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     check_device(flags.device)
     thumbnails = None if flags.thumbnails is None else _thumbnails(flags.thumbnails)
@@ -44,8 +46,6 @@ def check(flags: BenchFlags) -> Asked:
     if flags.refine and any(carrier.lossy for carrier in carriers):
         raise UsageError(f"--refine settles single levels, which {flags.carrier.value} changes; leave one of them out")
     scales = list(dict.fromkeys(int(scale) if scale == int(scale) else scale for scale in flags.scale or [4]))
-    if thumbnails is not None and any(scale != int(scale) for scale in scales):
-        raise UsageError("--thumbnails takes whole scales; leave it out, or the others")
     models = [name.strip() for name in flags.model.split(",") if name.strip()]
     for name in models:
         if name != "all" and not is_file(name):

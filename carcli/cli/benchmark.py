@@ -33,6 +33,7 @@ from carcli.cli.common import (
     show,
 )
 from carcli.cli.downloads import download_bar
+from carcli.cli.flags import command_line
 from carcli.errors import UsageError, WeightsError
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
@@ -134,8 +135,11 @@ def _plan(flags: BenchFlags, asked: Asked) -> Plan:
     pairs = {s: benchmark.pairs_of(asked.models, s, flags.device, precision, say=say_error) for s in asked.scales}
     if not any(pairs.values()):
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, asked.scales))}")
-    if flags.refine and any(pair.target is not None for group in pairs.values() for pair in group):
+    resized = any(pair.target is not None for group in pairs.values() for pair in group)
+    if flags.refine and resized:
         raise UsageError("--refine takes scales that the models have; leave it out, or the others")
+    if asked.thumbnails is not None and (1 in asked.scales or resized):
+        raise UsageError("--thumbnails takes scales from 2 on that the models have; leave it out, or the others")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)
     say_left_out(Counter(suffix for images in datasets for suffix in images.left_out))
@@ -155,7 +159,7 @@ def _plan(flags: BenchFlags, asked: Asked) -> Plan:
 def _files(flags: BenchFlags, plan: Plan, rates: Rates | None) -> Iterator[Observer]:
     """What writes the files that the options ask for."""
     if flags.report is not None:
-        yield files.Page(flags.report, rates)
+        yield files.Page(flags.report, plan, rates, command_line("bench", flags))
     if flags.save is not None:
         yield files.SavedImages(flags.save)
     if flags.spectrum is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ from carcli.cli.choices import RefineMethod
 from carcli.cli.common import excludes, needs
 from carcli.errors import UsageError
 from carcli.models.families import DEFAULT
+
+SIDES = re.compile(r"(\d{1,20})[xX](\d{1,20})", re.ASCII)
 
 
 @batch_options(output="lr")
@@ -111,7 +114,7 @@ def down(
 
 def _sides(option: str, text: str) -> tuple[int, int]:
     """WxH. Raises ``UsageError``."""
-    width, times, height = text.lower().partition("x")
-    if not (times and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"{option} {text!r}: give width and height in pixels, as in 640x480")
-    return int(width), int(height)
+    match = SIDES.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{option} {text[:40]!r}: give width and height in pixels, as in 640x480")
+    return int(match[1]), int(match[2])

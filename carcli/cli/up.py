@@ -8,6 +8,7 @@ import typer
 
 from carcli.cli import complete
 from carcli.cli.batches import BatchFlags, batch_options
+from carcli.errors import UsageError
 
 
 @batch_options(output="sr")
@@ -21,7 +22,7 @@ def up(
         ),
     ] = None,
     scale: Annotated[
-        int | None,
+        float | None,
         typer.Option(
             min=1, max=128, help="For images without a tag; 1: colour from grey. Default: 4.", autocompletion=complete.scale
         ),
@@ -29,7 +30,10 @@ def up(
     ignore_tag: Annotated[bool, typer.Option("--ignore-tag", help="Treat every image as one without a tag.")] = False,
 ) -> None:
     """Restore the originals of LR images: model, scale and size are read from the file."""
+    if scale is not None and scale != int(scale):
+        raise UsageError(f"--scale {scale:g}: up takes whole scales, for images without a tag; what down made needs none")
+
     from carcli.cli.run_batch import Request, Up, carry_out
 
-    request = Request(model=model, scale=scale, ignore_tag=ignore_tag)
+    request = Request(model=model, scale=None if scale is None else int(scale), ignore_tag=ignore_tag)
     carry_out(flags, Up(request=request, precision=flags.precision.value, tile=flags.tile))

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from carcli.images import codec, formats, png, policy, written, xmp
+from carcli.images import codec, formats, png, policy, profile, written, xmp
 from carcli.images import tag as tags
 from carcli.images.metadata import digits_of
 from carcli.images.picture import Picture
@@ -75,6 +75,8 @@ class CarcliImage(Image.Image):
         """
         kind = _format_name(fp, format)
         carried = {name: self.info[name] for name, kinds in TAKEN.items() if kind in kinds and self.info.get(name)}
+        if self._becomes_colour(kind) and "icc_profile" in carried:
+            carried["icc_profile"] = profile.in_colour(carried["icc_profile"])[0] or b""
         if kind == "AVIF" and isinstance(carried.get("exif"), bytes):
             carried["exif"] = codec.WholeExif(carried["exif"])
         params = carried | params
@@ -88,20 +90,24 @@ class CarcliImage(Image.Image):
             params["xmp"] = self._with_tag(kind, params.get("xmp"), text)
             if EXACT in self.info and not (kind == "WEBP" and params.get("lossless")):
                 warnings.warn(f"saved with loss: {self.info[EXACT]}", stacklevel=2)
-        super().save(fp, format, **params)
+        if self._becomes_colour(kind):
+            self.convert("RGB" if self.mode == "L" else "RGBA").save(fp, format, **params)
+        else:
+            super().save(fp, format, **params)
+
+    def _becomes_colour(self, kind: str) -> bool:
+        """Whether it is grey, and will not be in a file of that format."""
+        return self.mode in ("L", "LA") and kind in written.BY_PILLOW and not written.BY_PILLOW[kind].grey
 
     def _with_tag(self, kind: str, packet: object, text: str) -> bytes:
         """XMP with the tag; where what is there has no place for it, the tag alone, and a warning."""
-        ours = {xmp.TAG: text} | ({xmp.CHANNELS: "1"} if self.mode in ("L", "LA") else {})
+        ours = {xmp.TAG: text} | ({xmp.CHANNELS: "1"} if self._becomes_colour(kind) else {})
         data = packet.encode() if isinstance(packet, str) else packet
-        try:
-            whole = xmp.with_properties(data if isinstance(data, bytes) else None, ours)
-            if len(whole) <= (written.BY_PILLOW[kind].largest_xmp or len(whole)):
-                return whole
-        except xmp.DamagedXmp:
-            pass
-        warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
-        return xmp.with_properties(None, ours)
+        most = written.BY_PILLOW[kind].largest_xmp
+        tagged, whole = xmp.with_room_for(data if isinstance(data, bytes) else None, ours, most)
+        if not whole:
+            warnings.warn("saved without its XMP data, which leaves no room for the carcli tag", stacklevel=3)
+        return tagged
 
     def _tag_text(self, kind: str) -> str | None:
         """The tag to be written; None, and a warning, where it cannot be or no longer holds."""

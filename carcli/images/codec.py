@@ -22,12 +22,11 @@ from carcli.images.kept import kept, refuse_loss
 from carcli.images.metadata import digits_of, iptc_segment
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
-from carcli.images.written import Encoding
+from carcli.images.written import LOSSLESS, Encoding
 from carcli.runtime import paths
 from carcli.runtime.files import write_whole
 
 CICP = b"cICP"  # a chunk that Pillow does not write
-LOSSLESS = Encoding()  # a PNG
 Source = bytes | Path  # an image file, or what is in one
 
 
@@ -73,7 +72,7 @@ def decode(source: Source) -> Picture:
                 raise
             raise ImageError(f"is an image of a kind that is not read here; {how}") from error
         picture = policy.apply(image, lambda: opened()[0], chunks)
-        return replace(picture, lossy=formats.lossy(image, files.enter_context(_opened(source))))
+        return replace(picture, lossy=formats.lossy(image, lambda: files.enter_context(_opened(source))))
 
 
 def read(path: Path) -> Picture:
@@ -83,7 +82,7 @@ def read(path: Path) -> Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels: its size as stored, its tag or what is wrong with that, its format."""
+    """What a file says of itself before its pixels: its size the right way up, its tag or what is wrong with that, its format."""
 
     width: int
     height: int
@@ -97,11 +96,11 @@ class Header:
 
 
 def peek(source: Source) -> Header | None:
-    """A file's header, its size as it is stored; None where it cannot be told."""
+    """A file's header; None where it cannot be told."""
     try:
         with _opened(source) as file:
             image, chunks = _image(file, whole=False)
-            return Header(*image.size, *policy.tag_of(image, chunks), image.format)
+            return Header(*policy.size_of(image), *policy.tag_of(image, chunks), image.format)
     except Exception:  # whatever is wrong with it, decoding it will say
         return None
 
@@ -152,7 +151,11 @@ def encode(picture: Picture, file: IO[bytes], encoding: Encoding = LOSSLESS) -> 
 
     Raises ``ImageError`` where the format cannot hold it.
     """
-    picture, _ = kept(picture, encoding)
+    encode_kept(kept(picture, encoding)[0], file, encoding)
+
+
+def encode_kept(picture: Picture, file: IO[bytes], encoding: Encoding) -> None:
+    """Write what ``kept`` has made of a picture for a format."""
     options: dict[str, Any] = encoding.options
     if encoding.format.tag == "text":
         tag = None if picture.tag is None else picture.tag.to_json()
@@ -193,9 +196,10 @@ def write(path: str | os.PathLike[str], picture: Picture, quality: int | None = 
     encoding = written.of_file(target, quality, lr=picture.tag is not None)
     try:
         refuse_loss(picture, encoding, lossy)
-        for note in kept(picture, encoding)[1]:
+        held, notes = kept(picture, encoding)
+        for note in notes:
             warnings.warn(f"{target}: {note}", stacklevel=3)
-        write_whole(target, lambda file: encode(picture, file, encoding))
+        write_whole(target, lambda file: encode_kept(held, file, encoding))
     except ImageError as error:
         raise ImageError(f"{target}: {error}") from error
     except OSError as error:

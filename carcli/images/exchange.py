@@ -205,10 +205,11 @@ def _carries_tag(image: AnyImage) -> bool:
 def _converted(image: AnyImage, work: Work, tell: Progress, index: int | None = None) -> Any:
     with named(image, index):
         picture = to_picture(image)
+        made = work(picture, tell)
         if not isinstance(image, Picture):
-            for note in picture.notes:
+            for note in dict.fromkeys((*picture.notes, *made.notes)):
                 warnings.warn(f"{_name(image, index)}{note}", stacklevel=4)
-        result = like(image, work(picture, tell))
+        result = like(image, made)
     tell(1.0)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -67,11 +68,11 @@ def opened() -> tuple[str, ...]:
     return tuple(name for name in (*PLAIN, *chain.from_iterable(extra.formats for extra in EXTRAS)) if name in Image.OPEN)
 
 
-def lossy(image: Image.Image, file: IO[bytes] | None = None) -> bool:
-    """Whether an image's levels are not exactly those that were written; of a WebP its ``file`` says it."""
-    if image.format != "WEBP" or file is None:
+def lossy(image: Image.Image, reopen: Callable[[], IO[bytes]] | None = None) -> bool:
+    """Whether an image's levels are not exactly those that were written; of a WebP its file says it, opened once more."""
+    if image.format != "WEBP" or reopen is None:
         return image.format in LOSSY
-    at = 12  # behind RIFF, a length and WEBP
+    file, at = reopen(), 12  # behind RIFF, a length and WEBP
     for _ in range(CHUNKS):
         file.seek(at)
         head = file.read(8)

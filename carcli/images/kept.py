@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from carcli.errors import ImageError
-from carcli.images import xmp
+from carcli.images import grey, profile, xmp
 from carcli.images.metadata import iptc_segment
 from carcli.images.picture import Picture
-from carcli.images.profile import fitting
 from carcli.images.written import Encoding, Format, lossless_ones
 
 OPAQUE = "its alpha hides nothing and was left out: {} keeps no such"
@@ -34,17 +33,16 @@ def kept(picture: Picture, encoding: Encoding) -> tuple[Picture, tuple[str, ...]
     if picture.alpha is not None and form.name != "png" and picture.alpha.min() == 255:  # encoders drop it unasked
         picture = replace(picture, alpha=None)
         notes.append(OPAQUE.format(form.name))
-    picture = replace(picture, icc=fitting(picture.icc, picture.pixels.shape[2])[0])
-    if picture.icc is not None and not form.grey:
-        icc, said = fitting(picture.icc, 3)
-        picture = replace(picture, icc=icc)
-        notes += said
+    picture = replace(picture, icc=profile.fitting(picture.icc, picture.pixels.shape[2])[0])
+    becomes_colour = picture.pixels.shape[2] == 1 and not form.grey
+    if becomes_colour:
+        picture = replace(picture, pixels=grey.in_colour(picture.pixels), icc=profile.in_colour(picture.icc)[0])
     if _too_large(picture.exif, form.largest_exif):
         picture = replace(picture, exif=None)
         notes.append(LARGE.format("EXIF", form.name))
     notes += [NOT_KEPT[name].format(form.name) for name in _missed(picture, form)]
     if form.tag == "xmp":
-        data, said = _xmp(picture, form)
+        data, said = _xmp(picture, form, becomes_colour)
         picture = replace(picture, xmp=data)
         notes += said
     return picture, tuple(notes)
@@ -83,17 +81,12 @@ def _missed(picture: Picture, form: Format) -> Iterator[str]:
         yield "colour"
 
 
-def _xmp(picture: Picture, form: Format) -> tuple[bytes | None, tuple[str, ...]]:
+def _xmp(picture: Picture, form: Format, was_grey: bool) -> tuple[bytes | None, tuple[str, ...]]:
     """XMP with the tag; the tag alone, and what to say, where what is there has no place for it."""
     if picture.tag is None:
         return (None, (LARGE.format("XMP", form.name),)) if _too_large(picture.xmp, form.largest_xmp) else (picture.xmp, ())
     ours = {xmp.TAG: picture.tag.to_json()}
-    if picture.pixels.shape[2] == 1 and not form.grey:
+    if was_grey:
         ours[xmp.CHANNELS] = "1"
-    try:
-        whole = xmp.with_properties(picture.xmp, ours)
-        if not _too_large(whole, form.largest_xmp):
-            return whole, ()
-    except xmp.DamagedXmp:
-        pass
-    return xmp.with_properties(None, ours), (NO_ROOM.format(form.name),)
+    data, whole = xmp.with_room_for(picture.xmp, ours, form.largest_xmp)
+    return data, () if whole else (NO_ROOM.format(form.name),)

@@ -13,7 +13,7 @@ from typing import IO, Any
 from PIL import Image
 
 from carcli.images import exif, png, xmp
-from carcli.images.profile import DAMAGED_PROFILE, fitting
+from carcli.images.profile import DAMAGED_PROFILE, fitting, in_grey
 
 RESOLUTIONS = 2, 1e5  # dpi; Pillow calls it 1 where a TIFF says nothing, and a PNG counts in whole pixels a metre
 MAX_XMP = 1 << 16  # bytes; more is a history of edits, or thumbnails
@@ -23,7 +23,7 @@ LEFT_OUT = {"iCCP": DAMAGED_PROFILE, "eXIf": DAMAGED_EXIF, png.XMP: LARGE_XMP}  
 XMP, IPTC = 700, 33723  # entries of a TIFF file
 IPTC_RESOURCE = 0x0404  # of Photoshop's, in a JPEG
 LARGEST_SEGMENT = 65_533  # bytes of what a JPEG's segment holds
-THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", re.DOTALL)
+THUMBNAILS = b"xmp:Thumbnails", b"xap:Thumbnails"
 ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[1-8]")
 
 Dpi = tuple[float, float]  # horizontal and vertical
@@ -42,8 +42,8 @@ class Metadata:
     notes: tuple[str, ...] = ()
 
     def fitting(self, channels: int) -> Metadata:
-        """Without a profile that is none for pixels of 1 or 3 channels."""
-        icc, notes = fitting(self.icc, channels)
+        """Without a profile that is none for pixels of 1 or 3 channels; of grey ones, the grey profile inside one for colour."""
+        icc, notes = in_grey(self.icc) if channels == 1 else fitting(self.icc, channels)
         return replace(self, icc=icc, notes=(*self.notes, *notes))
 
 
@@ -110,12 +110,23 @@ def _plain_xmp(data: object) -> bytes | None:
     data = data.encode(errors="replace") if isinstance(data, str) else data
     if not isinstance(data, bytes):
         return None
-    plain = ORIENTATION.sub(rb"\g<1>1", THUMBNAILS.sub(b"", data.strip(b"\0 \r\n\t")))
+    plain = ORIENTATION.sub(rb"\g<1>1", _without_thumbnails(data.strip(b"\0 \r\n\t")))
     try:
         plain.decode()
     except UnicodeDecodeError:  # a PNG holds it as UTF-8
         return None
     return xmp.without_properties(plain) or None
+
+
+def _without_thumbnails(data: bytes) -> bytes:
+    """One pass, however large it is and whatever is in it."""
+    for name in THUMBNAILS:
+        kept, at, opening, closing = [], 0, b"<%b>" % name, b"</%b>" % name
+        while (start := data.find(opening, at)) >= 0 and (stop := data.find(closing, start)) >= 0:
+            kept.append(data[at:start])
+            at = stop + len(closing)
+        data = b"".join([*kept, data[at:]])
+    return data
 
 
 def packet_of(image: Image.Image) -> bytes | None:

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from carcli.errors import ImageError
 from carcli.images import alpha as transparency
-from carcli.images import depth, metadata, png, xmp
+from carcli.images import depth, grey, metadata, png, xmp
 from carcli.images import tag as tags
 from carcli.images.depth import Levels, Reopen, to_8_bit
 from carcli.images.formats import MAX_PIXELS
@@ -150,8 +150,7 @@ def _grey_again(pixels: Pixels, image: Image.Image, tag: Tag | None) -> Pixels:
     """One channel of three where ``down`` made one, and the format has no grey."""
     if tag is None or pixels.shape[2] == 1 or _in_xmp(image).get(xmp.CHANNELS) != "1":
         return pixels
-    grey: Pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8)
-    return grey
+    return grey.averaged(pixels)
 
 
 def _reason(error: BaseException) -> str:
@@ -193,6 +192,18 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1)), ()
     except Exception:  # Pillow's EXIF reader trusts what it reads; the pixels are good all the same
         return 1, (DAMAGED_EXIF,)
+
+
+def size_of(image: Image.Image) -> tuple[int, int]:
+    """Width and height the right way up, of an image that is not decoded yet, nor is by this."""
+    width, height = image.size
+    if image.format == "TIFF":  # whose size Pillow has turned already
+        return width, height
+    try:
+        orientation = int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))  # a PNG's own decodes it
+    except Exception:
+        orientation = 1
+    return (height, width) if TURNED.get(orientation, (0,))[0] % 2 else (width, height)
 
 
 def _metadata(image: Image.Image, reopen: Reopen, chunks: png.Chunks | None) -> Metadata:

@@ -1,7 +1,7 @@
-"""The PNG tag: what ``down`` writes into an LR image so that ``up`` can bring the original back.
+"""The tag: what ``down`` writes into an LR image so that ``up`` can bring the original back.
 
-One compressed iTXt chunk, key ``carcli``, holding JSON. It is data from a stranger: it is
-bounded and checked field by field before anything acts on it.
+JSON, in a compressed iTXt chunk of a PNG (key ``carcli``), and in XMP in any other format (``carcli.images.xmp``). It is
+data from a stranger: it is bounded and checked field by field before anything acts on it.
 
 Version 1 is of an LR image whose size the scale decides, and is written wherever that is so. Version 2 is of one of any
 other size, which it gives, with the kernel that resized the original to ``scale`` times that before the network.

@@ -34,7 +34,7 @@ class Format:
     most: int | None = None  # pixels in all
     largest_exif: int | None = None  # bytes
     largest_xmp: int | None = None
-    grey: bool = True  # whether one channel is one channel again
+    grey: bool = True  # whether one channel is written as one
     bytes_a_pixel: float = 0.0  # of an LR image or a restored photograph without loss
     lossy_bytes: tuple[tuple[int, float], ...] = ()  # quality, and the same with loss; rising
 
@@ -100,7 +100,7 @@ AVIF = Format(
     keeps=frozenset({"alpha"}),
     largest=32_768,  # what libavif reads, and no more pixels than that
     most=1 << 28,
-    grey=False,  # Pillow before 12 makes it colour
+    grey=False,  # Pillow before 12 cannot
     lossy_bytes=((1, 0.1), (50, 0.18), (75, 0.36), (90, 0.55), (100, 1.15)),
 )
 FORMATS = {f.name: f for f in (PNG, WEBP, JPEG, AVIF)}
@@ -151,6 +151,9 @@ class Encoding:
         if name == "jpeg":
             return {"quality": quality, "subsampling": colour, "optimize": True, "progressive": False}
         return {"quality": quality, "subsampling": colour, "speed": 6, "max_threads": 1}
+
+
+LOSSLESS = Encoding()  # PNGs, where nothing else is asked for
 
 
 def _format(name: str) -> Format:

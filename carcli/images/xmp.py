@@ -18,6 +18,7 @@ from xml.sax.saxutils import quoteattr
 NAMESPACE = "urn:carcli:1.0/"
 TAG, CHANNELS = "tag", "channels"  # properties: JSON; 1 where the image is grey and the format has no grey
 LARGEST = 1 << 17  # bytes that are parsed
+PREFIXES = 8  # names that may stand for our namespace, each of which is looked for
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 DESCRIPTION = f"{RDF} Description"
 OPENING = re.compile(rb"<[^<>\"']*(?:\"[^\"]*\"[^<>\"']*|'[^']*'[^<>\"']*)*>")
@@ -143,6 +144,19 @@ def with_properties(xmp: bytes | None, ours: Mapping[str, str]) -> bytes:
     return xmp[: found.end] + description.encode() + xmp[found.end :]
 
 
+def with_room_for(xmp: bytes | None, ours: Mapping[str, str], most: int | None) -> tuple[bytes, bool]:
+    """XMP with our properties, and whether the rest is in it: where that has no place for them, or takes more than ``most``
+    bytes with them, they stand alone.
+    """
+    try:
+        whole = with_properties(xmp, ours)
+        if most is None or len(whole) <= most:
+            return whole, True
+    except DamagedXmp:
+        pass
+    return with_properties(None, ours), False
+
+
 def without_properties(xmp: bytes) -> bytes | None:
     """XMP as it was before ``with_properties``; None where nothing else is in it, or what is ours cannot be taken out."""
     if not _holds_ours(xmp):
@@ -161,8 +175,14 @@ def without_properties(xmp: bytes) -> bytes | None:
 
 
 def _cut(xmp: bytes) -> bytes:
-    """XMP without attributes and elements of our namespace that stand among those of others."""
-    for prefix in {re.escape(match) for match in PREFIX.findall(xmp)}:
-        xmp = re.sub(rb"\s+" + prefix + rb":[\w.-]+\s*=\s*(\"[^\"<]*\"|'[^'<]*')", b"", xmp)
+    """XMP without attributes and elements of our namespace that stand among those of others.
+
+    Raises ``DamagedXmp`` where more prefixes stand for it than anybody needs.
+    """
+    prefixes = {re.escape(match) for match in PREFIX.findall(xmp)}
+    if len(prefixes) > PREFIXES:
+        raise DamagedXmp
+    for prefix in prefixes:
+        xmp = re.sub(rb"(?<!\s)\s+" + prefix + rb":[\w.-]+\s*=\s*(\"[^\"<]*\"|'[^'<]*')", b"", xmp)
         xmp = re.sub(rb"<" + prefix + rb":([\w.-]+)(?:\s[^<>]*)?(?:/>|>[^<]*</" + prefix + rb":\1\s*>)", b"", xmp)
     return xmp

@@ -15,7 +15,6 @@ from carcli.images.tag import Tag, natural_size
 from carcli.images.written import JPEG, Encoding
 from carcli.models.base import Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
-from carcli.models.lanczos import LanczosDown
 from carcli.ops.kernels import Kernel
 from carcli.ops.resize import resize
 from carcli.rescale import tiling
@@ -39,7 +38,6 @@ class PictureRescaler:
         self.digest = choice.digest
         self.choice = choice
         self.device, self.precision = device, pick_precision(precision)
-        self.only_up = choice.only_up
         for net in pair:
             if precision not in net.precisions:
                 raise UsageError(f"{self.id} does not compute in {precision}; use {' or '.join(net.precisions)}")
@@ -62,10 +60,6 @@ class PictureRescaler:
         device, precision = self.device, self.precision
         return tiling.run(network, pixels, down=down, device=device, precision=precision, tile=tile, turn=turn, rounded=rounded)
 
-    def refuse_to_shrink(self) -> None:
-        """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
-        self.choice.refuse_to_shrink()
-
     @property
     def to_grey(self) -> bool:
         """Whether the LR image of a colour image has one channel, from which ``up`` restores three."""
@@ -78,8 +72,7 @@ class PictureRescaler:
 
     def loss(self, encoding: Encoding) -> str | None:
         """What an LR file in that format would cost, in words; None where the pair hides nothing, or was trained through one."""
-        carried = self.choice.description.carrier is not None or isinstance(self._down, BicubicDown | LanczosDown)
-        return None if carried or encoding.quality is None else loss(self.choice, encoding.format.name, encoding.quality)
+        return loss(self.choice, encoding)
 
     def restore(self, lr: Pixels, tile: int | None = None, turn: Turn = ALONE, was_grey: bool = False) -> Pixels:
         """What LR pixels (h, w, C) uint8 restore to: (s·h, s·w, C) uint8, or three channels where colour comes from grey.

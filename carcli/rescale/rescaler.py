@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
@@ -28,7 +29,7 @@ from carcli.rescale.pictures import PictureRescaler
 from carcli.rescale.progress import Watched
 from carcli.rescale.refine import down_refined
 from carcli.rescale.refinement import Refinement
-from carcli.rescale.sizes import Target, scale_for
+from carcli.rescale.sizes import Target, number, scale_for, sides
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device
 from carcli.runtime.device_names import pick_precision
@@ -166,7 +167,7 @@ class Rescaler(PictureRescaler):
         >>> carcli.load("bicubic", scale=4).down(np.zeros((10, 7, 3), np.uint8)).shape
         (3, 2, 3)
         """
-        self.refuse_to_shrink()
+        self.choice.refuse_to_shrink()
         tile = _whole("tile", tile, tiling.SMALLEST)
         refinement = _refinement(refinement)
         target = self.target if size is None else Target(size=size)
@@ -232,7 +233,7 @@ class Rescaler(PictureRescaler):
         (10, 7, 3)
         """
         tile = _whole("tile", tile, tiling.SMALLEST)
-        asked = None if size is None else _size(size)
+        asked = None if size is None else sides("size", size)
 
         def work(picture: Picture, tell: Progress) -> Picture:
             if ignore_tag:
@@ -302,9 +303,12 @@ class Rescaler(PictureRescaler):
 
 def _as_file(picture: Picture, encoding: Encoding) -> bytes:
     """A picture's file; what it cannot keep is warned of."""
-    for note in kept(picture, encoding)[1]:
+    held, notes = kept(picture, encoding)
+    for note in notes:
         warnings.warn(note, stacklevel=3)
-    return codec.to_bytes(picture, encoding)
+    file = io.BytesIO()
+    codec.encode_kept(held, file, encoding)
+    return file.getvalue()
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> int | None:
@@ -325,17 +329,6 @@ def _refinement(refinement: Refinement | int | None) -> Refinement | None:
         return refinement
     iterations = _whole("refinement", refinement, 0)
     return Refinement(iterations) if iterations else None
-
-
-def _size(size: object) -> tuple[int, int]:
-    """An argument that is a width and a height."""
-    try:
-        width, height = (index(n) for n in size)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        raise UsageError(f"size is (width, height) in pixels, not {size!r}") from None
-    if min(width, height) < 1:
-        raise UsageError(f"size is (width, height), each at least 1, not {size!r}")
-    return width, height
 
 
 def _check_inside(size: tuple[int, int], restored: tuple[int, int]) -> None:
@@ -406,8 +399,7 @@ def _number(scale: object) -> float | None:
     """An argument that is a number from 1 to the largest scale, or None."""
     if scale is None:
         return None
-    if isinstance(scale, bool | np.bool_) or not isinstance(scale, int | float | np.integer | np.floating):
+    factor = number(scale)
+    if not 1 <= factor <= MAX_SCALE:
         raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
-    if not 1 <= scale <= MAX_SCALE:
-        raise UsageError(f"scale is a number from 1 to {MAX_SCALE}, not {scale!r}")
-    return int(scale) if scale == int(scale) else float(scale)
+    return factor

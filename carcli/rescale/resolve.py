@@ -69,6 +69,8 @@ def resolve(tag: Tag | None, request: Request, tag_error: str | None = None) -> 
         raise ImageError(tag_error)
     if tag is None or request.ignore_tag:
         return _untagged(request)
+    if tag.checkpoint in CLASSICAL and tag.lr_size == (tag.width, tag.height):  # ``down`` found it small enough
+        return Resolution(tag.checkpoint, tag.scale, basis="tag")
     if request.scale is not None and request.scale != tag.scale:
         raise ImageError(f"its tag says scale {tag.scale}, not {request.scale}; leave --scale out, or pass --ignore-tag")
     family = family_of(tag.checkpoint)

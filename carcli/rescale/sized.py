@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from carcli.errors import UsageError
 from carcli.images import exchange
 from carcli.images.exchange import Progress
 from carcli.images.picture import Picture
@@ -43,6 +45,8 @@ def down(
     >>> small.size, carcli.up(small).size
     ((100, 73), (221, 161))
     """
+    if not isinstance(target, Target):
+        raise UsageError(f"target is a carcli.Target, as in carcli.Target(fit=(640, 480)), not {target!r}")
     scales = scales_of(model)
     pairs = Loaded(partial(load_networks, device=device, precision=precision))
 
@@ -50,7 +54,8 @@ def down(
         how = plan(model, scales, target, *picture.size)
         pair = pairs(how.model, how.scale)
         small: Picture = pair.down(picture, size=how.size, tile=tile, keep_grey=keep_grey, progress=tell)
-        return small
+        told = how.notes if small.size != picture.size else ()  # a program sees by itself what was small enough
+        return replace(small, notes=(*told, *small.notes))
 
     untagged = partial(work, keep_grey=True) if keep_grey is None else None
     return exchange.convert(image, work, progress, untagged)

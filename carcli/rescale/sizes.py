@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from numbers import Real
 from operator import index
 
 from carcli.errors import ImageError, UsageError, WeightsError
@@ -50,7 +51,7 @@ class Target:
         if name == "scale":
             object.__setattr__(self, name, _factor(value))
         elif name in ("size", "fit"):
-            object.__setattr__(self, name, _sides(name, value))
+            object.__setattr__(self, name, sides(name, value))
         else:
             object.__setattr__(self, name, _count(name, value))
 
@@ -117,15 +118,20 @@ def plan(model: str, scales: Scales, target: Target, width: int, height: int) ->
     return Plan(model, scale, size, notes)
 
 
+def refuse_to_resize(model: str, scales: Scales, wanted: str) -> None:
+    """Raise ``WeightsError`` where the model only keeps the size, and so does not make what is ``wanted``."""
+    if model not in CLASSICAL and not scales.trained:
+        raise WeightsError(f"model {model!r} keeps the size, and has no checkpoint at {wanted}")
+
+
 def scale_for(model: str, scales: Scales, factor: float) -> int:
     """The scale of the networks for a factor; 1 for the classical families, which resize to any size.
 
-    Raises ``WeightsError`` where the model only keeps the size.
+    Raises as ``refuse_to_resize`` does.
     """
+    refuse_to_resize(model, scales, f"scale {factor:g}")
     if model in CLASSICAL:
         return 1
-    if not scales.trained:
-        raise WeightsError(f"model {model!r} keeps the size, and has no checkpoint at scale {factor:g}")
     return next((scale for scale in scales.trained if factor <= scale * BEYOND), scales.trained[-1])
 
 
@@ -164,7 +170,8 @@ def _count(name: str, value: object) -> int:
     return count
 
 
-def _sides(name: str, value: object) -> Size:
+def sides(name: str, value: object) -> Size:
+    """An argument that is a width and a height. Raises ``UsageError``."""
     try:
         width, height = (index(n) for n in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
@@ -175,7 +182,19 @@ def _sides(name: str, value: object) -> Size:
 
 
 def _factor(value: object) -> float:
-    """A scale above 1, whole where it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value <= MAX_SCALE:
+    """A scale above 1."""
+    scale = number(value)
+    if not 1 < scale <= MAX_SCALE:
         raise UsageError(f"scale is a number above 1 and at most {MAX_SCALE}, not {value!r}")
-    return int(value) if value == int(value) else float(value)
+    return scale
+
+
+def number(value: object) -> float:
+    """A number of Python's or NumPy's, an int where it is whole; NaN where it is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        plain = float(value)
+    except OverflowError:
+        return math.inf
+    return int(plain) if plain.is_integer() else plain

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec
 from carcli.images.codec import Header
-from carcli.images.kept import kept
 from carcli.images.picture import Picture
-from carcli.images.written import Encoding
+from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
@@ -20,7 +19,6 @@ from carcli.runtime.device import pick_device
 from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import PLUS, choose_carried, known_models
 
-PNG_FILE = Encoding()
 MOST_PAIRS = 4  # that are kept loaded
 
 
@@ -40,7 +38,7 @@ class Answer:
     """An image file, and what is to be known of it."""
 
     file: bytes
-    format: str  # as ``carcli.images.written`` calls it
+    media_type: str
     width: int
     height: int
     model: str
@@ -56,41 +54,44 @@ class Service:
     def __init__(self, model: str = DEFAULT, device: str = "auto", precision: str = "fp32", limits: Limits | None = None) -> None:
         self.model, self.limits = model, limits or Limits()
         self._device, self._precision = pick_device(device), pick_precision(precision)
-        self._pairs: dict[tuple[str, int | None], Rescaler] = {}
+        self._pairs: dict[tuple[str, float | None], Rescaler] = {}
         self._lock = threading.Lock()
 
-    def down(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel, encoding: Encoding | None = None) -> Answer:
-        """An image file → its LR image, with its tag, as ``encoding`` says, which is a PNG where None.
+    def down(self, file: bytes, model: str | None, scale: float | None, cancel: Cancel, encoding: Encoding = LOSSLESS) -> Answer:
+        """An image file → its LR image, with its tag; ``scale`` is any number from 1 on, as for ``carcli.load``.
 
-        A file that loses something is refused for a model that needs every level; where none is named, one that was trained
-        for such files is taken. Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason,
-        ``Abandoned`` once cancelled.
+        Raises ``ImageError``, ``UsageError`` and ``WeightsError`` with a line of reason, ``Abandoned`` once cancelled.
         """
-        self._header(file)
-        encoding = encoding or PNG_FILE
-        picture = codec.decode(file)
-        pair = self._pair(_known(model) or self._meant_for(encoding, scale), scale)
-        pair.refuse_to_shrink()
+        header = self._header(file)
+        pair = self._pair(_known(model) or self._meant_for(encoding), scale)
         cost = pair.loss(encoding)
         if cost is not None:
             raise UsageError(f"{cost}; ask for png, or for webp without a quality")
-        size = None if pair.target is None else pair.target.lr_size(*picture.size)
-        lr = pair.down_picture(picture, turn=Turn(cancel), size=size)
-        return _answer(lr, pair, picture.notes, encoding)
+        width, height = pair.lr_size(header.width, header.height)
+        if pair.target is not None:
+            self._check(width * height * pair.scale**2, "it would be resized to")
+        picture = codec.decode(file)
+        return _answer(pair.down(picture, cancel=cancel), pair, picture.notes, encoding)
 
-    def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel, encoding: Encoding | None = None) -> Answer:
-        """An LR image file → the restored image, as ``encoding`` says. Raises as ``down`` does."""
+    def _meant_for(self, encoding: Encoding) -> str:
+        """The model where a request names none."""
+        carried = choose_carried(encoding.format.name, None) if encoding.lossy else None
+        return self.model if carried is None else carried.description.variety
+
+    def up(self, file: bytes, model: str | None, scale: int | None, cancel: Cancel) -> Answer:
+        """An LR image file → the restored image as a PNG. Raises as ``down`` does."""
         header = self._header(file)
         resolution = resolve(header.tag, Request(_known(model), scale), header.tag_error)
         self._check(header.pixels * resolution.scale**2, "it would become")
+        if header.tag is not None and resolution.basis == "tag":  # to which it may be resized after that
+            self._check(header.tag.width * header.tag.height, "it would become")
         picture = codec.decode(file)
         if resolution.basis != "tag":
             picture = replace(picture, tag=None, tag_error=None)
         pair = self._pair(resolution.model, resolution.scale)
         restored = pair.up_picture(picture, turn=Turn(cancel))
         untagged = resolution.untagged(pair.id)
-        notes = (*picture.notes, *([untagged.told()] if untagged is not None else ()))
-        return _answer(restored, pair, notes, encoding or PNG_FILE)
+        return _answer(restored, pair, (*picture.notes, *([untagged.told()] if untagged is not None else ())))
 
     def info(self, file: bytes) -> dict[str, Any]:
         """Size and tag of an image file. Raises ``ImageError``."""
@@ -98,7 +99,7 @@ class Service:
         return {
             "width": header.width,
             "height": header.height,
-            "tag": None if header.tag is None else asdict(header.tag),
+            "tag": None if header.tag is None else header.tag.fields(),
             "tag_error": header.tag_error,
         }
 
@@ -116,12 +117,7 @@ class Service:
                 f"{what} {pixels / 1e6:.1f} megapixels; this server takes and makes {self.limits.pixels / 1e6:.1f} at most"
             )
 
-    def _meant_for(self, encoding: Encoding, scale: int | None) -> str:
-        """The model where a request names none."""
-        carried = choose_carried(encoding.format.name, scale) if encoding.lossy else None
-        return self.model if carried is None else carried.description.id
-
-    def _pair(self, model: str, scale: int | None) -> Rescaler:
+    def _pair(self, model: str, scale: float | None) -> Rescaler:
         key = (model, scale)
         with self._lock:
             pair = self._pairs.pop(key, None) or load(model, scale, self._device, self._precision)
@@ -138,7 +134,7 @@ def _known(model: str | None) -> str | None:
     return model
 
 
-def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...], encoding: Encoding) -> Answer:
-    left_out = kept(picture, encoding)[1]
-    file = codec.to_bytes(picture, encoding)
-    return Answer(file, encoding.format.name, *picture.size, pair.id, (*notes, *picture.notes, *left_out))
+def _answer(picture: Picture, pair: Rescaler, notes: tuple[str, ...], encoding: Encoding = LOSSLESS) -> Answer:
+    return Answer(
+        codec.to_bytes(picture, encoding), f"image/{encoding.format.name}", *picture.size, pair.id, (*notes, *picture.notes)
+    )

@@ -24,15 +24,17 @@ from carcli.version import __version__
 
 T = TypeVar("T")
 LOOK = 0.1  # seconds between looks at whether a client is still there
+SLIDER = "/* slider.js */"  # where the page has it
 GONE = 499  # the client closed its connection
 POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 )
 
 Model = Annotated[str | None, Query(max_length=500, description="a family or a checkpoint")]
+AnyScale = Annotated[float | None, Query(ge=1, le=MAX_SCALE, allow_inf_nan=False)]
+Form = Annotated[str, Query(alias="format", max_length=10, description="png, webp, jpeg or avif")]
+Quality = Annotated[int | None, Query(ge=1, le=100)]
 Scale = Annotated[int | None, Query(ge=1, le=MAX_SCALE)]
-Form = Annotated[str, Query(alias="format", max_length=20, description="png, webp, jpeg or avif")]
-Quality = Annotated[int | None, Query(ge=1, le=100, description="of webp, which is lossless without, jpeg and avif")]
 
 
 class Refused(Exception):  # noqa: N818 - what it is
@@ -98,17 +100,21 @@ async def _body(request: Request, limits: Limits) -> bytes:
         raise Refused(408, f"did not arrive within {limits.seconds:.0f} s") from error
 
 
-def _file(answer: Answer) -> Response:
+def _image(answer: Answer) -> Response:
     headers = {
         "X-Carcli-Model": answer.model,
         "X-Carcli-Size": f"{answer.width}x{answer.height}",
         "X-Carcli-Notes": json.dumps([shown(note) for note in answer.notes]),
     }
-    return Response(answer.file, media_type=f"image/{answer.format}", headers=headers)
+    return Response(answer.file, media_type=answer.media_type, headers=headers)
 
 
 def _refusal(status: int, reason: object) -> JSONResponse:
     return JSONResponse({"error": shown(str(reason))}, status)
+
+
+def _part(name: str) -> str:
+    return (resources.files("carcli") / name).read_text(encoding="utf-8")
 
 
 def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
@@ -123,7 +129,7 @@ def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
 
     web = FastAPI(title="carcli", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     web.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    page = resources.files("carcli.serve").joinpath("page.html").read_text(encoding="utf-8")
+    page = _part("serve/page.html").replace(SLIDER, _part("pages/slider.js"))
 
     @web.middleware("http")
     async def safe(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -162,21 +168,18 @@ def application(service: Service, hosts: Sequence[str] = ("*",)) -> FastAPI:
 
     @web.post("/down", response_class=Response)
     async def down(
-        request: Request, model: Model = None, scale: Scale = None, form: Form = "png", quality: Quality = None
+        request: Request, model: Model = None, scale: AnyScale = None, form: Form = "png", quality: Quality = None
     ) -> Response:
         """An image file → its LR image."""
         encoding = written.encoding(form, quality)
         file = await _body(request, limits)
-        return _file(await turns.compute(request, lambda cancel: service.down(file, model, scale, cancel, encoding)))
+        return _image(await turns.compute(request, lambda cancel: service.down(file, model, scale, cancel, encoding)))
 
     @web.post("/up", response_class=Response)
-    async def up(
-        request: Request, model: Model = None, scale: Scale = None, form: Form = "png", quality: Quality = None
-    ) -> Response:
-        """An LR image file → the restored image."""
-        encoding = written.encoding(form, quality, lr=False)
+    async def up(request: Request, model: Model = None, scale: Scale = None) -> Response:
+        """An LR image file → the restored image, a PNG."""
         file = await _body(request, limits)
-        return _file(await turns.compute(request, lambda cancel: service.up(file, model, scale, cancel, encoding)))
+        return _image(await turns.compute(request, lambda cancel: service.up(file, model, scale, cancel)))
 
     @web.post("/info")
     async def info(request: Request) -> JSONResponse:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
+from carcli.images.written import Encoding
 from carcli.models.families import ALSO, CLASSICAL, FOREIGN
 from carcli.weights import manifest, store
 from carcli.weights.description import Description, content, described, describes_itself
@@ -56,12 +57,6 @@ class Choice:
     def only_up(self) -> bool:
         """Whether it enlarges, and there is nothing of it that shrinks."""
         return self.network is not None or self.strength is not None or any(step.only_up for step in self.steps)
-
-    @property
-    def hides(self) -> bool:
-        """Whether its LR images need every level: its own downscaler hides something in them, and was trained for no loss."""
-        classical = self.description.family in CLASSICAL or self.description.down.get("net") in CLASSICAL
-        return not classical and self.description.carrier is None
 
     def refuse_to_shrink(self) -> None:
         """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
@@ -119,12 +114,7 @@ def choose(model: str, scale: int | None) -> Choice:
             return _repeated(_from_entry(entry), scale)
     if scale is None:
         scale = DEFAULT_SCALE
-    if model == BEST:
-        candidates = _best(scale)
-    elif model == ORDINARY:
-        candidates = _super_resolvers(scale)
-    else:
-        candidates = [entry for entry in manifest.entries() if entry.variety == model]
+    candidates = _candidates(model, scale)
     if not candidates:
         raise WeightsError(f"unknown model {model!r}; known: {', '.join(known_models())}, or a .safetensors file")
     choice = _of_candidates(candidates, scale)
@@ -142,6 +132,13 @@ def super_resolves(choice: Choice) -> bool:
         return all(super_resolves(step) for step in choice.steps)
     if choice.entry is not None and choice.entry.ordinary:
         return choice.entry.ahead_of_lanczos > 0
+    return _hides_nothing(choice)
+
+
+def _hides_nothing(choice: Choice) -> bool:
+    """Whether what makes its LR images is a plain resize, at every step."""
+    if choice.steps:
+        return all(_hides_nothing(step) for step in choice.steps)
     return choice.description.family in CLASSICAL or choice.description.down.get("net") in CLASSICAL
 
 
@@ -168,8 +165,7 @@ def scales_of(model: str) -> Scales:
     model = manifest.usual(model)
     if model in CLASSICAL:
         return Scales((), tuple(range(2, MAX_SCALE + 1)))
-    entries = [*_best(2), *_best(DEFAULT_SCALE)] if model == BEST else manifest.entries()
-    family = {entry.scale for entry in entries if model in (BEST, entry.variety)}
+    family = {entry.scale for scale in (2, DEFAULT_SCALE) for entry in _candidates(model, scale)}
     if family:
         return Scales(tuple(sorted(family - {1})), _products(family))
     own = choose(model, None)
@@ -200,9 +196,14 @@ def choose_carried(carrier: str, scale: int | None) -> Choice | None:
     return None
 
 
-def loss(choice: Choice, form: str, quality: int) -> str:
-    """What a lossy file costs a checkpoint that was not trained for one: as measured, at the nearest quality; else in words."""
-    description = choice.description
+def loss(choice: Choice, encoding: Encoding) -> str | None:
+    """What a lossy file costs a checkpoint that was not trained for one: as measured, at the nearest quality; else in words.
+
+    None where nothing is lost: by the format, or because the checkpoint was trained through one, or hides nothing.
+    """
+    description, form, quality = choice.description, encoding.format.name, encoding.quality
+    if quality is None or description.carrier is not None or choice.only_up or _hides_nothing(choice):
+        return None
     figures = choice.entry.figures if choice.entry is not None else ()
     own = choice.entry is not None and choice.entry.scale == description.scale
     exact = {f.dataset: f for f in figures if own and f.plain}
@@ -220,11 +221,18 @@ def loss(choice: Choice, form: str, quality: int) -> str:
 
 def family_of(checkpoint_id: str) -> str | None:
     """The family, as users name it, of a checkpoint, or of several joined by ``+``, that this carcli has, else None."""
-    if checkpoint_id in CLASSICAL:
-        return checkpoint_id
-    family_by_id = {entry.id: entry.variety for entry in manifest.entries()}
+    family_by_id = {**{name: name for name in CLASSICAL}, **{entry.id: entry.variety for entry in manifest.entries()}}
     families = {family_by_id.get(part) for part in checkpoint_id.split(PLUS)}
     return families.pop() if len(families) == 1 else None
+
+
+def _candidates(model: str, scale: int) -> list[manifest.Entry]:
+    """The checkpoints that a family's name, ``best`` or ``ordinary`` may mean at a scale; none where it is no such name."""
+    if model == BEST:
+        return _best(scale)
+    if model == ORDINARY:
+        return _super_resolvers(scale)
+    return [entry for entry in manifest.entries() if entry.variety == model]
 
 
 def _from_entry(entry: manifest.Entry) -> Choice:

@@ -37,9 +37,10 @@ def test_every_link_to_a_file_leads_somewhere(page):
             assert (page.parent / target.partition("#")[0]).is_file(), target
 
 
-def test_it_begins_with_two_commands_of_one_line():
-    demonstration, tests = blocks("sh")[:2]
-    assert demonstration.count("\n") == tests.count("\n") == 1
+def test_it_begins_with_commands_of_one_line_that_bring_no_cuda():
+    install, demonstration, tests = blocks("sh")[:3]
+    assert install.count("\n") == demonstration.count("\n") == tests.count("\n") == 1
+    assert "--torch-backend cpu" in install
     assert "carcli down tests/photos" in demonstration
     assert "pytest" in tests
 

@@ -388,7 +388,7 @@ def test_an_output_files_name_means_its_format(photos):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--format", "gif"], "unknown format 'gif'"),
+        (["--format", "gif"], "'gif' is not one of 'png', 'webp', 'jpeg', 'avif'"),
         (["--quality", "90"], "png is lossless and has no quality"),
         (["--format", "webp", "--png-level", "1"], "--png-level does nothing with webp"),
         (["--format", "jpeg", "--refine", "2"], "refinement settles single levels, which jpeg 90 changes"),

@@ -9,7 +9,6 @@ from carcli.errors import UsageError
 from carcli.images.picture import Picture
 from carcli.images.written import JPEG, LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
-from carcli.rescale.rescaler import load
 
 TEXT = re.compile(r"(\w+)(?: q(\d{1,3}))?")
 
@@ -42,4 +41,6 @@ class Thumbnails:
 
     def of(self, hr: Picture, scale: int) -> Picture:
         """A thumbnail; without a tag, for nothing is hidden in it."""
+        from carcli.rescale.rescaler import load  # and with it torch
+
         return replace(load(self.resampling, scale, "cpu").down_picture(hr), tag=None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from carcli.batch.estimate import Estimate, estimate, refuse_if_full
 from carcli.batch.folders import make_ready
 from carcli.batch.history import NoHistory, settled_before
+from carcli.batch.in_place import Ours
 from carcli.batch.inputs import Input, Inputs, named_input
 from carcli.batch.job import Idle, Job, Result
 from carcli.batch.journal import Journal, verb_of
@@ -19,7 +20,7 @@ from carcli.batch.names import listed
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
 from carcli.batch.plan import is_file_name, plan
-from carcli.batch.walk import Filter
+from carcli.batch.walk import Filter, Source
 from carcli.batch.watch import appearing
 from carcli.batch.work import Task, Worker
 from carcli.errors import CarcliError, UsageError
@@ -63,6 +64,7 @@ class Batch:
             check_device(device)
         task.check(self.encoding)
         self._inputs = self._fetched.ready(named)
+        self._ours = Ours(self._inputs, self.output, task.verb)
         self.left_out: Counter[str] = Counter()
         self.passed_over: list[Path] = []  # folders in folders, of what was made before
         self.jobs = self._planned(self.left_out)
@@ -88,7 +90,11 @@ class Batch:
 
     def _planned(self, left_out: Counter[str] | None = None) -> list[Job]:
         options = self.options
-        wanted = Filter(options.include, options.exclude)
+        chosen = Filter(options.include, options.exclude)
+
+        def wanted(source: Source) -> bool:
+            return chosen(source) and source not in self._ours
+
         form = self.encoding.format
         return plan(self._inputs, self.output, options.recursive, wanted, left_out, form, self._is_passed_over)
 
@@ -104,7 +110,8 @@ class Batch:
     def _no_images(self) -> str:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
         beside = f" that can be read here, but {kinds}" if kinds else ""
-        ours = f"; {self.passed_over[0]} holds what carcli made" if self.passed_over else ""
+        made = [*self.passed_over, *([self.output] if self._ours.met else [])]
+        ours = f"; {made[0]} holds what carcli made" if made else ""
         named = ", ".join(str(item) for item in self._inputs[:NAMED]) + (", ..." if len(self._inputs) > NAMED else "")
         return f"no images in {named}{beside}{ours}; name image files, or add --recursive"
 
@@ -151,7 +158,7 @@ class Batch:
             self.workers, self.options, encoding=self.encoding, history=journal, observer=self._observer, stop=stop
         )
         poll, quiet_for = self.options.poll, self.options.quiet_for
-        jobs = appearing(self._planned, stop, poll, quiet_for) if self.options.watch else self.jobs
+        jobs = self._ours.noting(appearing(self._planned, stop, poll, quiet_for)) if self.options.watch else self.jobs
         return _recorded(self._pipeline, jobs, journal, self._fetched)
 
     def _refused(self) -> Generator[Result]:

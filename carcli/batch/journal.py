@@ -38,6 +38,7 @@ class _Origin:
     source: str
     size: int
     changed: int  # nanoseconds
+    verb: str = ""
 
 
 def verb_of(folder: Path) -> str | None:
@@ -72,6 +73,10 @@ class Journal:
                 f"{self.path}: the journal cannot be used ({reason(error)}); move it away, or name another folder with -o"
             ) from error
 
+    def made(self, verb: str | None = None) -> set[str]:
+        """Names, relative to the folder, of the results that it tells of; with ``verb``, of those that it made."""
+        return {name for name, origin in self._origins.items() if verb in (None, origin.verb)}
+
     def _take(self, line: bytes) -> None:
         try:
             record = json.loads(line.decode("utf-8", "replace"))
@@ -84,7 +89,7 @@ class Journal:
         if not (isinstance(target, str) and isinstance(settings, str) and isinstance(source, str)):
             return
         if type(size) is int and type(changed) is int:  # True is no number of bytes
-            self._origins[target] = _Origin(settings, source, size, changed)
+            self._origins[target] = _Origin(settings, source, size, changed, str(record.get("verb") or ""))
 
     def _name(self, target: Path) -> str:
         return os.path.relpath(target, self.folder)
@@ -124,7 +129,7 @@ class Journal:
             }
             with self._lock:
                 if target is not None and result.input_bytes is not None and result.input_changed is not None:
-                    self._origins[target] = _Origin(self.settings, source, result.input_bytes, result.input_changed)
+                    self._origins[target] = _Origin(self.settings, source, result.input_bytes, result.input_changed, self.verb)
                 self._write(json.dumps(line).encode("ascii") + b"\n")
         except OSError as error:
             raise CarcliError(

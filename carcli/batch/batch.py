@@ -30,6 +30,7 @@ from carcli.runtime.device_names import check_device
 from carcli.runtime.paths import is_there
 
 if TYPE_CHECKING:
+    from carcli.batch.cluster.driver import Cluster
     from carcli.batch.pipeline import Pipeline
 
 TRIAL = 16_000_000  # pixels of the largest image that is tried to tell how long a batch will take
@@ -52,7 +53,7 @@ class Batch:
         self.options, self.output, self._task = options or Options(), Path(output), task
         self._observer, self._fetched = observer, Inputs()
         items = list(inputs)
-        self._pipeline: Pipeline | None = None
+        self._pipeline: Pipeline | Cluster | None = None
         if self.options.from_file is not None:
             items += listed(self.options.from_file)
         if not items:
@@ -63,7 +64,12 @@ class Batch:
         for device in self.options.devices:
             check_device(device)
         task.check(self.encoding)
+        self.options.check()
         self._inputs = self._fetched.ready(named)
+        if self.options.executor == "ray" and any(isinstance(item, Source | Job) for item in self._inputs):
+            raise UsageError(
+                "what comes by a pipe or an https:// address lies on this machine alone; leave it out, or --executor ray"
+            )
         self._ours = Ours(self._inputs, self.output, task.verb)
         self.left_out: Counter[str] = Counter()
         self.passed_over: list[Path] = []  # folders in folders, of what was made before
@@ -148,18 +154,24 @@ class Batch:
         """
         if not self.computes:
             return self._refused()
-        from carcli.batch.pipeline import Pipeline  # and with it torch
-
         if not self.options.ignore_space:
             refuse_if_full(self.estimate(), self.output)
         make_ready(self.output.parent if self._one_file else self.output, self.jobs)
         journal = None if self._one_file else Journal(self.output, self._settings, self._task.verb)
-        self._pipeline = Pipeline(
-            self.workers, self.options, encoding=self.encoding, history=journal, observer=self._observer, stop=stop
-        )
+        self._pipeline = self._runner(journal, stop)
         poll, quiet_for = self.options.poll, self.options.quiet_for
         jobs = self._ours.noting(appearing(self._planned, stop, poll, quiet_for)) if self.options.watch else self.jobs
         return _recorded(self._pipeline, jobs, journal, self._fetched)
+
+    def _runner(self, journal: Journal | None, stop: Callable[[], bool]) -> Pipeline | Cluster:
+        """Who does the jobs: this process, or a cluster."""
+        if self.options.executor == "ray":
+            from carcli.batch.cluster.driver import Cluster  # and with it Ray
+
+            return Cluster(self._task, self.options, self.encoding, history=journal, observer=self._observer, stop=stop)
+        from carcli.batch.pipeline import Pipeline  # and with it torch
+
+        return Pipeline(self.workers, self.options, encoding=self.encoding, history=journal, observer=self._observer, stop=stop)
 
     def _refused(self) -> Generator[Result]:
         """What became of jobs that can all not be done: nothing is loaded or made for them."""
@@ -179,7 +191,9 @@ class Batch:
         return self._pipeline.slowest() if self._pipeline is not None else "compute"
 
 
-def _recorded(pipeline: Pipeline, jobs: Iterable[Job | Idle], journal: Journal | None, fetched: Inputs) -> Generator[Result]:
+def _recorded(
+    pipeline: Pipeline | Cluster, jobs: Iterable[Job | Idle], journal: Journal | None, fetched: Inputs
+) -> Generator[Result]:
     """The results; what was ``fetched`` lasts until the last of them."""
     try:
         yield from pipeline.run(jobs)

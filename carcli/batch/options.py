@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
+from carcli.errors import UsageError
 from carcli.runtime.limits import cores, memory
 
 
@@ -32,6 +35,19 @@ class Options:
     devices: tuple[str, ...] = ("auto",)  # auto, cpu, cuda, cuda:N, mps
     workers: int = 0  # images in flight; 0: two more than the processors it may use
     memory: int = 0  # bytes that images in flight may take; 0: a half of what it may take
+    executor: Literal["threads", "ray"] = "threads"  # of this process, or of a Ray cluster's machines, which see the same files
+    address: str | None = None  # of the cluster; None: the one that RAY_ADDRESS names, else this machine alone
+
+    def check(self) -> None:
+        """Raises ``UsageError`` where some of it contradicts the rest, or asks for what is not installed."""
+        if self.executor == "threads":
+            if self.address is not None:
+                raise UsageError("--address names a Ray cluster; add --executor ray, or leave it out")
+            return
+        if self.watch:
+            raise UsageError("--watch stays on one machine; leave it out, or --executor ray")
+        if find_spec("ray") is None or find_spec("pyarrow") is None:
+            raise UsageError("--executor ray needs pip install 'carcli[ray]'")
 
     @property
     def in_flight(self) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from carcli.cli import complete
-from carcli.cli.choices import FileFormat, Precision
+from carcli.cli.choices import Executor, FileFormat, Precision
 from carcli.cli.common import Json, PrecisionOption, Quiet, excludes
 
 
@@ -54,6 +54,13 @@ class BatchFlags:
     max_errors: Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")] = None
     ignore_space: Annotated[bool, typer.Option("--ignore-space", help="Start even if the disk seems too full.")] = False
     watch: Annotated[bool, typer.Option("--watch", help="Go on with files that appear, until Ctrl-C.")] = False
+    executor: Annotated[
+        Executor,
+        typer.Option(help="Who computes: threads of this process, or ray: a cluster, whose machines see the same files."),
+    ] = Executor.threads
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster. Default: RAY_ADDRESS, else this machine alone.", show_default=False)
+    ] = None
     device: Annotated[
         str,
         typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.", autocompletion=complete.devices),

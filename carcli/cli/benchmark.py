@@ -23,7 +23,6 @@ from carcli.cli.bench_flags import BenchFlags, Format, Protocol
 from carcli.cli.common import (
     CANNOT_RUN,
     SOME_FAILED,
-    allow_large_images,
     counted,
     emit,
     note_precision,
@@ -35,6 +34,7 @@ from carcli.cli.common import (
 from carcli.cli.downloads import download_bar
 from carcli.cli.flags import command_line
 from carcli.errors import UsageError, WeightsError
+from carcli.images.formats import allow_large_images
 from carcli.runtime import text
 from carcli.runtime.memory import give_back_at_once
 from carcli.runtime.paths import reason

@@ -27,3 +27,10 @@ class RefineMethod(str, Enum):
 
     fast = "fast"
     hcd = "hcd"
+
+
+class Executor(str, Enum):
+    """Who computes a batch."""
+
+    threads = "threads"
+    ray = "ray"

@@ -135,15 +135,6 @@ def show(lines: str | Table, width: int | None = None) -> None:
         raise Unwritable(error) from error
 
 
-def allow_large_images() -> None:
-    """Let Pillow open what carcli's own limit allows; this process is ours alone."""
-    from PIL import Image
-
-    from carcli.images.formats import MAX_PIXELS
-
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-
-
 def emit(event: str, record: Mapping[str, Any]) -> None:
     """One JSON object on standard output: what happened. A figure that is not finite is null. Raises ``Unwritable``."""
     show(json.dumps(plain({"schema": SCHEMA, "event": event, **record}), default=str, allow_nan=False))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from carcli.cli.common import allow_large_images
 from carcli.images import codec
+from carcli.images.formats import allow_large_images
 
 
 def file(path: Path) -> dict[str, Any]:

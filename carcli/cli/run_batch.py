@@ -15,14 +15,15 @@ from carcli.batch.record import of_estimate, of_job
 from carcli.batch.work import Task
 from carcli.cli import pipes
 from carcli.cli.batches import BatchFlags
+from carcli.cli.choices import Executor
 from carcli.cli.common import (
     INTERRUPTED,
     SOME_FAILED,
     Interrupt,
-    allow_large_images,
     bytes_said,
     counted,
     emit,
+    excludes,
     note_precision,
     say,
     say_error,
@@ -31,6 +32,7 @@ from carcli.cli.common import (
 )
 from carcli.cli.reports import JsonLines, Report, Terminal
 from carcli.errors import CarcliError, UsageError
+from carcli.images.formats import allow_large_images
 from carcli.images.written import PNG
 from carcli.rescale.sizes import Target
 from carcli.runtime.memory import give_back_at_once
@@ -57,6 +59,8 @@ def _options(flags: BatchFlags) -> Options:
         compression=LEVEL if flags.png_level is None else flags.png_level,
         devices=tuple(flags.devices),
         workers=flags.workers,
+        executor=flags.executor.value,
+        address=flags.address,
     )
 
 
@@ -75,6 +79,7 @@ def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
     With ``keep``, Ctrl-C takes an image that is being refined as it is, and ends the batch then.
     """
     pipes.check(flags)
+    excludes("--refine-keep", "--executor ray", keep and flags.executor is Executor.ray)
     piped = Inputs()
     interrupt = Interrupt() if keep else None
     try:

@@ -6,8 +6,9 @@ import ipaddress
 import socket
 from importlib.util import find_spec
 
-from carcli.cli.common import allow_large_images, say
+from carcli.cli.common import say
 from carcli.errors import CarcliError, UsageError
+from carcli.images.formats import allow_large_images
 from carcli.runtime.paths import reason
 
 GRACE = 5  # seconds for answers that are on their way when it ends

@@ -11,7 +11,8 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from carcli.cli.bars import progress_bar
-from carcli.cli.common import INTERRUPTED, Interrupt, allow_large_images, emit, say, say_error, say_waits
+from carcli.cli.common import INTERRUPTED, Interrupt, emit, say, say_error, say_waits
+from carcli.images.formats import allow_large_images
 from carcli.runtime import memory
 from carcli.runtime.device import pick_device
 from carcli.runtime.threads import within_limits

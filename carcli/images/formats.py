@@ -93,3 +93,10 @@ def advice(suffix: str) -> str | None:
     if suffix in RAW:
         return "develop them to TIFF or JPEG first"
     return "convert them to PNG first" if suffix in OTHER else None
+
+
+def allow_large_images() -> None:
+    """Let Pillow open what our own limit allows. A setting of the whole process: the program's to make, not a library's."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS

@@ -123,3 +123,16 @@ def memory(
     """The largest resident memory of `carcli down` and `up` on large pictures."""
     for name in model or DEFAULT_MODELS:
         _print(batches.memory(megapixels, name, scale, precision, pictures))
+
+
+@app.command()
+def cluster(
+    machines: Annotated[list[int] | None, typer.Option(help="Simulated ones; repeatable.")] = None,
+    images: Annotated[int, typer.Option(help="For each machine.")] = 200,
+    seconds: Annotated[float, typer.Option(help="That a worker takes for one, in which it only waits.")] = 0.2,
+) -> None:
+    """The share of its workers' time that a Ray cluster keeps busy, and what an image costs the one who asks."""
+    from carcli.bench.speed import clusters  # and with it Ray
+
+    for count in machines or [1, 2, 4]:
+        _print(clusters.measure(count, images, seconds))

@@ -1,0 +1,78 @@
+"""Who is to blame where a worker of a cluster dies, and what is not done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_cli import carcli as command
+
+from carcli.batch.cluster.ledger import Ledger
+from carcli.batch.job import Job, Result
+from carcli.batch.options import Options
+from carcli.errors import UsageError
+
+JOBS = [Job(Path(f"{n}.png"), Path(f"lr/{n}.png")) for n in range(4)]
+
+
+def result_of(number: int) -> Result:
+    return Result(JOBS[number].source, JOBS[number].target, "done")
+
+
+def test_what_ended_before_a_worker_died_is_not_done_again():
+    ledger = Ledger(JOBS)
+    ledger.begin([0, 1, 2])
+    ledger.end(1, result_of(1))
+    shares = ledger.take([0, 1, 2, 3])
+    assert [share.job for share in shares] == JOBS
+    assert [share.deaths for share in shares] == [1, 0, 1, 0]
+    assert [share.result for share in shares] == [None, result_of(1), None, None]
+
+
+def test_each_of_several_is_tried_once_more_and_who_dies_again_counts_twice():
+    ledger = Ledger(JOBS)
+    ledger.begin([0, 1])
+    ledger.begin([0])
+    ledger.end(0, result_of(0))
+    ledger.begin([1])
+    assert [share.deaths for share in ledger.take([0, 1])] == [0, 2]
+
+
+def test_results_that_have_arrived_are_kept_no_longer():
+    ledger = Ledger(JOBS)
+    ledger.begin([0])
+    ledger.end(0, result_of(0))
+    ledger.arrived([0, 1])
+    assert ledger.take([0])[0].result is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(address="auto"), "--executor ray"),
+        (Options(executor="ray", watch=True), "--watch stays on one machine"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, said):
+    with pytest.raises(UsageError, match=said):
+        options.check()
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("carcli.batch.options.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'carcli\[ray\]'"):
+        Options(executor="ray").check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["down", "photo.png", "--address", "auto"], "--address names a Ray cluster"),
+        (["down", "photo.png", "--executor", "dask"], "is not one of 'threads', 'ray'"),
+        (["down", "photo.png", "--refine", "2", "--refine-keep", "--executor", "ray"], "contradict each other"),
+    ],
+)
+def test_the_command_line_says_so_too(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, said_so = command(*arguments)
+    assert (code, said in said_so) == (2, True)

@@ -60,7 +60,7 @@ class Down:
             choices = [choose(name, self._whole)]
         else:
             if self.refinement is not None:
-                own = ", ".join(map(str, scales.trained or scales.reached[:2]))
+                own = ", ".join(map(str, (scales.trained or scales.reached)[:2]))
                 raise UsageError(f"refinement takes a scale that {name} has ({own}…); not {target}")
             refuse_to_resize(name, scales, str(target))
             choices = [choose(name, scale) for scale in scales.trained]

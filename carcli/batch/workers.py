@@ -109,7 +109,7 @@ class SizedDownscaler:
     @property
     def settings(self) -> str:
         choices = [choose(self._model, scale) for scale in self._scales.trained]
-        pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices) or self._model
+        pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices if choice.digest) or self._model
         return f"{pairs} to {self._target} {self._precision}{_keeping(self._keep_grey)}"
 
     def area(self, header: Header) -> float:

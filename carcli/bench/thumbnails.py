@@ -11,7 +11,7 @@ from carcli.images.written import JPEG, LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
 from carcli.rescale.rescaler import load
 
-TEXT = re.compile(r"(\w+)(?: q(\d{1,3}))?")
+TEXT = re.compile(r"([\w.-]+)(?: q(\d{1,3}))?")
 
 
 @dataclass(frozen=True)

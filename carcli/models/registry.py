@@ -10,6 +10,7 @@ A *family* is what its downscalers have in common; one of them is meant where ``
 * ``tad``: task-aware downscaling, a learned residual on the bicubic LR, restored by EDSR's body
   (TAD/TAU, ECCV 2018)
 * ``bicubic`` and ``lanczos``: the classical baselines, without weights
+* ``perceptual``, ``dpid``, ``dpid-0.5`` and ``l0``: classical downscalers that look at what they shrink
 """
 
 from __future__ import annotations

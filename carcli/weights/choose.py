@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.images.written import Encoding
-from carcli.models.families import ALSO, CLASSICAL, FOREIGN
+from carcli.models.families import ALSO, CLASSICAL, FOREIGN, RESIZERS
 from carcli.weights import manifest, store
 from carcli.weights.description import Description, content, described, describes_itself
 from carcli.weights.header import SAFETENSORS
@@ -156,7 +156,7 @@ def _strength(text: str, model: str) -> float:
 class Scales:
     """Scales above 1, from the smallest on."""
 
-    trained: tuple[int, ...]  # of single checkpoints; of a chain that a user names, its own; none for the classical families
+    trained: tuple[int, ...]  # of single checkpoints; of a chain that a user names, its own; none for what resizes to any size
     reached: tuple[int, ...]  # that ``choose`` finds, by chains too
 
 
@@ -164,7 +164,8 @@ def scales_of(model: str) -> Scales:
     """The scales that a model has. Raises as ``choose`` does."""
     model = manifest.usual(model)
     if model in CLASSICAL:
-        return Scales((), tuple(range(2, MAX_SCALE + 1)))
+        every = tuple(range(2, MAX_SCALE + 1))
+        return Scales(() if model in RESIZERS else every, every)
     family = {entry.scale for scale in (2, DEFAULT_SCALE) for entry in _candidates(model, scale)}
     if family:
         return Scales(tuple(sorted(family - {1})), _products(family))

@@ -50,13 +50,16 @@ def unhaar(x: Tensor) -> Tensor:
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all before it; the last begins as nothing."""
+    """Five convolutions, each of which sees all before it; four begin as little, the last as nothing, as in the paper."""
 
     def __init__(self, inputs: int, outputs: int, growth: int) -> None:
         super().__init__()
         widths = [*[growth] * 4, outputs]
         self.layers = nn.ModuleList(nn.Conv2d(inputs + n * growth, width, 3, padding=1) for n, width in enumerate(widths))
-        start_at_zero(self.layers[-1], 0)  # type: ignore[arg-type]
+        *hidden, last = self.layers.children()
+        for layer in hidden:
+            start_at_zero(layer)  # type: ignore[arg-type]
+        start_at_zero(last, 0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers

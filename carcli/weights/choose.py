@@ -135,6 +135,18 @@ def super_resolves(choice: Choice) -> bool:
     return _hides_nothing(choice)
 
 
+def refuse_ensemble(choice: Choice, tagged: bool) -> None:
+    """Raise ``UsageError`` where a self-ensemble costs fidelity: on LR images in which something is hidden.
+
+    ``tagged`` says whether the image is one that the pair itself made.
+    """
+    if not (_hides_nothing(choice) if tagged else super_resolves(choice)):
+        raise UsageError(
+            f"a self-ensemble is for ordinary images: what {choice.description.id} hides in an LR image lies in single pixels, "
+            "which turned views of it do not have; restored so it loses up to 6 dB"
+        )
+
+
 def _hides_nothing(choice: Choice) -> bool:
     """Whether what makes its LR images is a plain resize, at every step."""
     if choice.steps:

@@ -464,10 +464,8 @@ def test_bits_as_jpeg_ls_where_its_codec_is_here(photo):
 
 
 def test_several_kinds_of_thumbnails_in_one_table():
-    _, out, _ = bench(
-        "--dataset", "set", "--scale", 2, "--model", "bicubic", "--thumbnails", "bicubic, dpid-0.5,l0 q75", "--json"
-    )
+    _, out, _ = bench("--dataset", "set", "--scale", 2, "--model", "bicubic", "--thumbnails", "bicubic, dpid-1,l0 q75", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["model"] for row in rows if row["event"] == "mean"] == [
-        f"bicubic of {kind}" for kind in ("bicubic", "dpid-0.5", "l0 q75")
+        f"bicubic of {kind}" for kind in ("bicubic", "dpid", "l0 q75")
     ]

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -447,3 +448,24 @@ def test_peak_memory_and_sizes_are_measured(photo):
     assert found.lr_bpp_webp < found.lr_bpp
     assert found.lr_bytes * 8 == pytest.approx(found.lr_bpp * (photo.shape[0] // 2) * (photo.shape[1] // 2))
     assert math.isnan(found.peak_mb) or found.peak_mb > 10
+
+
+def test_bits_as_jpeg_ls_where_its_codec_is_here(photo):
+    bicubic = load("bicubic", 2)
+    found, _ = measure(Picture(photo), Setup(bicubic, bicubic))
+    if find_spec("imagecodecs") is None:
+        assert math.isnan(found.lr_bpp_jpegls)
+        pytest.skip("imagecodecs is not here (pip install 'carcli[jpegls]')")
+    import imagecodecs
+
+    lr = np.asarray(bicubic.down(photo))
+    plain = 8 * len(imagecodecs.jpegls_encode(lr)) / (lr.shape[0] * lr.shape[1])
+    assert 0.8 * found.lr_bpp_webp < found.lr_bpp_jpegls < plain
+
+
+def test_several_kinds_of_thumbnails_in_one_table():
+    _, out, _ = bench("--dataset", "set", "--scale", 2, "--model", "bicubic", "--thumbnails", "bicubic, dpid-1,l0 q75", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["model"] for row in rows if row["event"] == "mean"] == [
+        f"bicubic of {kind}" for kind in ("bicubic", "dpid", "l0 q75")
+    ]

@@ -19,7 +19,17 @@ from carcli.rescale.refinement import Refinement
 from carcli.rescale.resolve import Request
 from carcli.rescale.sizes import Target, refuse_to_resize
 from carcli.runtime.device_names import pick_precision
-from carcli.weights.choose import DEFAULT_SCALE, Scales, choose, choose_carried, loss, scales_of
+from carcli.weights.choose import (
+    BEST,
+    DEFAULT_SCALE,
+    Scales,
+    choose,
+    choose_carried,
+    families,
+    loss,
+    refuse_ensemble,
+    scales_of,
+)
 
 GREY = "tad"  # the family that hides colours in grey, where none is named
 
@@ -60,7 +70,7 @@ class Down:
             choices = [choose(name, self._whole)]
         else:
             if self.refinement is not None:
-                own = ", ".join(map(str, scales.trained or scales.reached[:2]))
+                own = ", ".join(map(str, (scales.trained or scales.reached)[:2]))
                 raise UsageError(f"refinement takes a scale that {name} has ({own}…); not {target}")
             refuse_to_resize(name, scales, str(target))
             choices = [choose(name, scale) for scale in scales.trained]
@@ -149,12 +159,16 @@ class Up:
     request: Request = field(default_factory=Request)
     precision: str = "fp32"
     tile: int | None = None  # LR pixels a side; where None, the network's own
+    ensemble: bool = False  # the mean of eight views, of ordinary images only
 
     def check(self, encoding: Encoding = LOSSLESS) -> None:
-        """Raises ``WeightsError`` where there is no such model, ``UsageError`` for a scale or precision that makes no sense."""
+        """Raises ``WeightsError`` where there is no such model, ``UsageError`` for a scale or precision that makes no sense,
+        and for a self-ensemble of what hides something."""
         pick_precision(self.precision)
         if self.request.model is not None:
-            choose(self.request.model, self.request.scale)  # an error at once, not once an image
+            choice = choose(self.request.model, self.request.scale)  # an error at once, not once an image
+            if self.ensemble and self.request.model not in (*families(), BEST):  # which mean a super-resolver there
+                refuse_ensemble(choice, tagged=False)
 
     def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
         """Raises as ``check`` does, and ``UsageError`` where this machine has no such device."""
@@ -166,4 +180,4 @@ class Up:
         self.check(encoding)
         chosen = pick_device(device)
         on_device = partial(load_networks, device=chosen, precision=self.precision)
-        return [Upscaler(self.request, on_device, self.precision, self.tile)] * streams(chosen)
+        return [Upscaler(self.request, on_device, self.precision, self.tile, self.ensemble)] * streams(chosen)

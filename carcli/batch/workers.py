@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Output
-from carcli.errors import CarcliError, ImageError
+from carcli.errors import CarcliError, ImageError, UsageError
 from carcli.images import codec, metrics
 from carcli.images.codec import Header
 from carcli.images.formats import MAX_PIXELS
@@ -109,7 +109,7 @@ class SizedDownscaler:
     @property
     def settings(self) -> str:
         choices = [choose(self._model, scale) for scale in self._scales.trained]
-        pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices) or self._model
+        pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices if choice.digest) or self._model
         return f"{pairs} to {self._target} {self._precision}{_keeping(self._keep_grey)}"
 
     def area(self, header: Header) -> float:
@@ -138,17 +138,23 @@ class Upscaler:
     """``Up`` on a device; it loads each checkpoint once, when the first picture needs it."""
 
     def __init__(
-        self, request: Request, load: Callable[[str, int], Rescaler], precision: str = "fp32", tile: int | None = None
+        self,
+        request: Request,
+        load: Callable[[str, int], Rescaler],
+        precision: str = "fp32",
+        tile: int | None = None,
+        ensemble: bool = False,
     ) -> None:
         self._request, self._pair = request, Loaded(load)
-        self._precision, self._tile = precision, tile
+        self._precision, self._tile, self._ensemble = precision, tile, ensemble
         self._resolve = lru_cache(maxsize=256)(self._resolution)  # a named file is read to tell its scale
 
     @property
     def settings(self) -> str:
         request = self._request
         ignoring = " ignoring tags" if request.ignore_tag else ""
-        return f"{request.model or 'as tagged'} x{request.scale or 'as tagged'} {self._precision}{ignoring}"
+        ensemble = " of eight views" if self._ensemble else ""
+        return f"{request.model or 'as tagged'} x{request.scale or 'as tagged'} {self._precision}{ignoring}{ensemble}"
 
     def area(self, header: Header) -> float:
         try:
@@ -166,12 +172,16 @@ class Upscaler:
         return RESIZED * tag.scale**2 if tag is not None and tag.resize is not None else 1.0
 
     def __call__(self, picture: Picture, turn: Turn = ALONE) -> Output:
-        """The restored picture. Raises ``ImageError`` where tag and request contradict each other."""
+        """The restored picture. Raises ``ImageError`` where tag and request contradict each other, or a self-ensemble is wanted
+        of what hides something."""
         resolution = self._resolve(picture.tag, picture.tag_error)
         if resolution.basis != "tag":
             picture = replace(picture, tag=None, tag_error=None)
         rescaler = self._pair(resolution.model, resolution.scale)
-        restored = rescaler.up_picture(picture, self._tile, turn)
+        try:
+            restored = rescaler.up_picture(picture, self._tile, turn, ensemble=self._ensemble)
+        except UsageError as error:
+            raise ImageError(f"{error}; leave --ensemble out") from error
         return Output(restored, rescaler.id, restored.notes, resolution.untagged(rescaler.id))
 
     def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:

@@ -45,13 +45,14 @@ class Plan:
     device: str = "auto"
     keep_grey: bool = False  # as of ``down``
     encodings: Sequence[Encoding] = (LOSSLESS,)  # of the LR files
-    thumbnails: Thumbnails | None = None  # restored instead of what the pairs themselves make
+    thumbnails: Sequence[Thumbnails | None] = (None,)  # restored instead of what the pairs themselves make
 
     @property
     def images(self) -> int:
         """How many measurements of one image there are in all."""
+        images = sum(len(dataset.files) for dataset in self.datasets)
         pairs = sum(len(group) for group in self.pairs.values())
-        return sum(len(dataset.files) for dataset in self.datasets) * pairs * len(self.refinements) * len(self.encodings)
+        return images * pairs * len(self.refinements) * len(self.encodings) * len(self.thumbnails)
 
 
 def pairs_of(models: Sequence[str], scale: float, device: str, precision: str, say: Callable[[str], object]) -> list[Rescaler]:
@@ -90,7 +91,7 @@ def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
         for scale, group in plan.pairs.items():
             bicubic = load("bicubic", scale, plan.device)
             for rescaler in group:
-                for refinement, encoding in product(plan.refinements, plan.encodings):
+                for refinement, encoding, thumbnails in product(plan.refinements, plan.encodings, plan.thumbnails):
                     setup = Setup(
                         rescaler,
                         bicubic,
@@ -98,7 +99,7 @@ def run(plan: Plan, observers: Sequence[Observer]) -> list[table.Row]:
                         plan.widest_border,
                         keep_grey=plan.keep_grey,
                         encoding=encoding,
-                        thumbnails=plan.thumbnails,
+                        thumbnails=thumbnails,
                     )
                     means += _mean(dataset, setup, observers)
     if not means:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from carcli.bench.datasets import Images
+from carcli.bench.lossless import jpegls_bytes, webp_bytes
 from carcli.bench.thumbnails import Thumbnails
 from carcli.errors import ImageError
 from carcli.images import codec, metrics
@@ -49,6 +49,7 @@ class Measured:
     lr_psnr_seen_worst: float  # the same in the worst 32x32 block
     lr_bpp: float  # bits per LR pixel of the file that ``down`` writes, with tag, profile and EXIF
     lr_bpp_webp: float  # as lossless WebP
+    lr_bpp_jpegls: float  # as JPEG-LS; NaN without imagecodecs
     lr_bytes: float  # of that file
     hr_bytes: float  # of the original file
     seconds_down: float
@@ -168,12 +169,6 @@ def _travel(setup: Setup, hr: Picture) -> _Trip:
     )
 
 
-def _webp_bytes(pixels: Pixels) -> int:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "webp", lossless=True)
-    return len(file.getvalue())
-
-
 def _bicubic_lr(setup: Setup, hr: Picture) -> Pixels:
     """What the LR image is held against: bicubic's, or the luma of that where the pair makes grey images."""
     pixels = setup.bicubic.down_picture(hr, size=setup.bicubic.lr_size(*hr.size)).pixels
@@ -196,6 +191,7 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
     shown = Shown(hr=in_colour(hr.pixels), lr=in_colour(trip.lr.pixels), sr=in_colour(trip.sr.pixels))
     reference = _bicubic_lr(setup, hr)
     lr_pixels = trip.down.size[0] * trip.down.size[1]
+    lr_in_colour = in_colour(trip.down.pixels)
     measured = Measured(
         dataset=dataset,
         model=setup.name,
@@ -211,7 +207,8 @@ def measure(picture: Picture, setup: Setup, dataset: str = "", image: str = "", 
         lr_psnr_seen=metrics.psnr_seen(reference, shown.lr),
         lr_psnr_seen_worst=metrics.psnr_seen_worst(reference, shown.lr),
         lr_bpp=8 * len(trip.file) / lr_pixels,
-        lr_bpp_webp=8 * _webp_bytes(in_colour(trip.down.pixels)) / lr_pixels,
+        lr_bpp_webp=8 * webp_bytes(lr_in_colour) / lr_pixels,
+        lr_bpp_jpegls=8 * jpegls_bytes(lr_in_colour) / lr_pixels,
         lr_bytes=len(trip.file),
         hr_bytes=hr_bytes,
         seconds_down=trip.seconds_down,

@@ -15,11 +15,15 @@ CAR, IRN = "CAR & EDSR, released", "IRN"  # what ours are compared with
 
 
 class Reached(Record):
-    """What a method reaches on a dataset: PSNR in dB and SSIM on Y, or PSNR over RGB; None where it is not published."""
+    """What a method reaches on a dataset: PSNR in dB and SSIM on Y, or PSNR over RGB, and bits per LR pixel as JPEG-LS.
+
+    None where it is not published.
+    """
 
     psnr_y: float | None = None
     ssim_y: float | None = None
     psnr_rgb: float | None = None
+    lr_bpp_jpegls: float | None = None
 
 
 class Published(Record):

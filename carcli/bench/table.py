@@ -45,6 +45,7 @@ COLUMNS = {
     "lr_psnr_seen_worst": Column("worst"),
     "lr_bpp": Column("b/px LR"),
     "lr_bpp_webp": Column("b/px WebP"),
+    "lr_bpp_jpegls": Column("b/px JPEG-LS"),
     "bytes": Column("LR/HR bytes"),
     "seconds_down": Column("s down"),
     "seconds_up": Column("s up"),
@@ -54,7 +55,7 @@ LEGEND = (
     "Means over each dataset, PSNR in dB, on Y with a border of `scale` pixels cut (8 at most). vs: dB ahead of the published "
     "CAR & EDSR (released) and IRN. LR: PSNR of the LR image against the bicubic one; seen: over RGB with "
     "both blurred by a Gaussian of one pixel, and in the worst 32x32 block. b/px: bits per LR pixel, "
-    "of the file that down writes, a PNG unless the row says another, tag and profile included, and as lossless WebP."
+    "of the file that down writes, a PNG unless the row says another, tag and profile included, and as lossless WebP and JPEG-LS."
 )
 TAD = ("dataset", "images", "scale", "model", "psnr_rgb", "lr_psnr_rgb", "lr_bpp", "seconds_down", "seconds_up")
 TAD_LEGEND = "Means over each dataset, PSNR in dB over RGB, no border cut. LR: PSNR of the LR image against the bicubic one."
@@ -63,6 +64,7 @@ ESCAPED = re.compile(r"[\\`*\[\]<>&|~]")  # what Markdown takes for more than te
 DISPENSABLE = (  # the first goes first
     "peak_mb",
     "lr_bpp_webp",
+    "lr_bpp_jpegls",
     "psnr_rgb",
     "lr_psnr_seen_worst",
     "lr_psnr_rgb",

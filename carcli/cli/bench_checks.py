@@ -27,7 +27,7 @@ class Asked:
     scales: Sequence[float]  # whole ones as int
     refinements: Sequence[Refinement | None]
     encodings: Sequence[Encoding]
-    thumbnails: Thumbnails | None
+    thumbnails: Sequence[Thumbnails | None]
 
 
 def check(flags: BenchFlags) -> Asked:
@@ -40,7 +40,7 @@ def check(flags: BenchFlags) -> Asked:
     excludes("--thumbnails", "--keep-grey", flags.thumbnails is not None and flags.keep_grey)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
     check_device(flags.device)
-    thumbnails = None if flags.thumbnails is None else _thumbnails(flags.thumbnails)
+    thumbnails = [None] if flags.thumbnails is None else _thumbnails(flags.thumbnails)
     refinements = _refinements(flags)
     carriers = encodings(flags.carrier.value, flags.quality or ())
     if flags.refine and any(carrier.lossy for carrier in carriers):
@@ -55,10 +55,10 @@ def check(flags: BenchFlags) -> Asked:
     return Asked(models=models, scales=scales, refinements=refinements, encodings=carriers, thumbnails=thumbnails)
 
 
-def _thumbnails(text: str) -> Thumbnails:
+def _thumbnails(text: str) -> list[Thumbnails | None]:
     from carcli.bench.thumbnails import Thumbnails  # and with it Pillow
 
-    return Thumbnails.parse(text)
+    return list(dict.fromkeys(Thumbnails.parse(one) for one in text.split(",")))
 
 
 def _refinements(flags: BenchFlags) -> list[Refinement | None]:

@@ -54,7 +54,7 @@ class BenchFlags:
     model: Annotated[
         str,
         typer.Option(
-            help="Families, checkpoints, .safetensors files, bicubic, lanczos or all, separated by commas.",
+            help="Families, checkpoints, .safetensors files, bicubic, dpid… or all, separated by commas.",
             autocompletion=complete.models,
         ),
     ] = "edsr,tad,bicubic"
@@ -71,7 +71,7 @@ class BenchFlags:
     )
     thumbnails: Annotated[
         str | None,
-        typer.Option(help="Restore ordinary ones instead: bicubic, lanczos, or as JPEG: 'lanczos q75'.", show_default=False),
+        typer.Option(help="Restore ordinary ones instead: bicubic,dpid,l0, or as JPEG: 'lanczos q75'.", show_default=False),
     ] = None
     rate: Annotated[
         bool, typer.Option("--rate", help="Instead of the table: bits and fidelity beside JPEG, WebP, AVIF of the full size.")

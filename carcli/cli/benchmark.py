@@ -138,7 +138,7 @@ def _plan(flags: BenchFlags, asked: Asked) -> Plan:
     resized = any(pair.target is not None for group in pairs.values() for pair in group)
     if flags.refine and resized:
         raise UsageError("--refine takes scales that the models have; leave it out, or the others")
-    if asked.thumbnails is not None and (1 in asked.scales or resized):
+    if any(asked.thumbnails) and (1 in asked.scales or resized):
         raise UsageError("--thumbnails takes scales from 2 on that the models have; leave it out, or the others")
     with download_bar(flags.quiet or flags.as_json) as watch:
         datasets = find_all(flags.dataset, watch)

@@ -78,6 +78,9 @@ class Network(nn.Module):
         """
         return self(image), image.new_zeros(())
 
+    def match(self, down: Network) -> None:
+        """Of an upscaler: take what it shares with the downscaler that it is built beside; ``ValueError`` where there is none."""
+
     def can_start_from(self, other: Network) -> bool:
         """Whether the other's weights may begin this one: it is its kind, or it but for what it ``adds``."""
         return type(other) is type(self)

@@ -1,6 +1,7 @@
 """Families that are meant without being named, known without loading any network library."""
 
 DEFAULT = "edsr"  # where none is named
-ALSO = {"car": "edsr"}  # a family's other name: the paper's
+ALSO = {"car": "edsr", "dpid-1": "dpid"}  # a family's other name: the paper's
 FOREIGN = "zoo"  # networks of other makers, which only enlarge
-CLASSICAL = ("bicubic", "lanczos")  # without weights, at any scale
+RESIZERS = ("bicubic", "lanczos")  # without weights, to any size
+CLASSICAL = (*RESIZERS, "perceptual", "dpid", "dpid-0.5", "l0")  # without weights, at any whole scale

@@ -9,7 +9,9 @@ A *family* is what its downscalers have in common; one of them is meant where ``
 * ``edsr``: content adaptive resamplers, with EDSR (CAR, arXiv 1907.12904)
 * ``tad``: task-aware downscaling, a learned residual on the bicubic LR, restored by EDSR's body
   (TAD/TAU, ECCV 2018)
+* ``irn``: invertible rescaling, one network for both ways (IRN, arXiv 2005.05650)
 * ``bicubic`` and ``lanczos``: the classical baselines, without weights
+* ``perceptual``, ``dpid``, ``dpid-0.5`` and ``l0``: classical downscalers that look at what they shrink
 """
 
 from __future__ import annotations
@@ -122,6 +124,7 @@ def build(family: str, scale: int, architecture: Mapping[str, Architecture]) -> 
         up, up_arguments = _named(UPSCALERS, architecture.get("up", {}), down.up, "upscaler")
         down_arguments, up_arguments = down.check(down_arguments, scale), up.check(up_arguments, scale)
         pair = Pair(down.build(down_arguments), up.build(up_arguments))
+        pair.up.match(pair.down)
     except (ValueError, TypeError) as error:
         raise WeightsError(f"architecture of family {family} at scale {scale}: {error}") from error
     if pair.down.channels_out != pair.up.channels_in:

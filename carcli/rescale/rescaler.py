@@ -62,6 +62,7 @@ class UpOptions(TypedDict, total=False):
     tile: int | None
     ignore_tag: bool
     grey: bool
+    ensemble: bool
     progress: Progress | None
     cancel: Cancelled | None
 
@@ -206,6 +207,7 @@ class Rescaler(PictureRescaler):
         tile: int | None = None,
         ignore_tag: bool = False,
         grey: bool = False,
+        ensemble: bool = False,
         progress: Progress | None = None,
         cancel: Cancelled | None = None,
     ) -> Any:
@@ -220,6 +222,8 @@ class Rescaler(PictureRescaler):
         tile, progress, cancel : as for ``down``.
         ignore_tag : whether an image with a tag is taken for an ordinary one.
         grey : whether the original was grey, for what carries no tag: the result is.
+        ensemble : whether to average what is made of eight views, turned and mirrored. For super-resolution of ordinary
+            images; what a pair has hidden in an LR image is lost by it, so there it is a ``UsageError``.
 
         Raises
         ------
@@ -253,7 +257,7 @@ class Rescaler(PictureRescaler):
             if crop is not None:
                 _check_inside(crop, self.restored_size(picture))
             turn = self._turn(picture, down=False, tile=tile, cancel=cancel, tell=tell, size=exact)
-            restored = self.up_picture(picture, tile, turn, exact, was_grey=grey)
+            restored = self.up_picture(picture, tile, turn, exact, was_grey=grey, ensemble=ensemble)
             return restored if crop is None else restored.cropped(*crop)
 
         return exchange.convert(image, work, progress)

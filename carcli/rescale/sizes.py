@@ -16,7 +16,7 @@ from operator import index
 
 from carcli.errors import ImageError, UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE, natural_size
-from carcli.models.families import CLASSICAL
+from carcli.models.families import RESIZERS
 from carcli.weights.choose import Scales
 
 BEYOND = 1.125  # so much further than its own scale a smaller network is still better than a larger one
@@ -112,7 +112,7 @@ def plan(model: str, scales: Scales, target: Target, width: int, height: int) ->
     factor = target.scale or _mean_factor(size, width, height)
     scale = scale_for(model, scales, factor)
     notes = _distortion(size, width, height) if target.size is not None else ()
-    whole = round(factor) if model in CLASSICAL else scale
+    whole = round(factor) if model in RESIZERS else scale
     if 1 < whole <= MAX_SCALE and size == natural_size(width, height, whole):
         return Plan(model, whole, notes=notes)
     return Plan(model, scale, size, notes)
@@ -120,17 +120,17 @@ def plan(model: str, scales: Scales, target: Target, width: int, height: int) ->
 
 def refuse_to_resize(model: str, scales: Scales, wanted: str) -> None:
     """Raise ``WeightsError`` where the model only keeps the size, and so does not make what is ``wanted``."""
-    if model not in CLASSICAL and not scales.trained:
+    if model not in RESIZERS and not scales.trained:
         raise WeightsError(f"model {model!r} keeps the size, and has no checkpoint at {wanted}")
 
 
 def scale_for(model: str, scales: Scales, factor: float) -> int:
-    """The scale of the networks for a factor; 1 for the classical families, which resize to any size.
+    """The scale of the networks for a factor; 1 for bicubic and Lanczos, which resize to any size.
 
     Raises as ``refuse_to_resize`` does.
     """
     refuse_to_resize(model, scales, f"scale {factor:g}")
-    if model in CLASSICAL:
+    if model in RESIZERS:
         return 1
     return next((scale for scale in scales.trained if factor <= scale * BEYOND), scales.trained[-1])
 

@@ -59,15 +59,17 @@ class ModelPart(Record):
     """What is trained."""
 
     family: Annotated[str, Field(min_length=1), AfterValidator(usual)]
-    """`edsr`, also called `car`, or `tad`"""
+    """`edsr`, also called `car`, `tad` or `irn`"""
     scale: Count
     """2, 4; 1 for colour from grey"""
     down: Mapping[str, Any] = Field(default_factory=dict)
     """the downscaler: for `edsr` `net = "residual"`, `"base"`, `"paper"` or `"bicubic"`; for `tad` `"base"`, `"paper"` or
-    `"grey"`; `features`, `blocks`; of `residual` also `basis`, `fine_blocks`, `fine_features`; empty: the authors' size"""
+    `"grey"`; `features`, `blocks`; of `irn` `blocks`, `growth`; of `residual` also `basis`, `fine_blocks`, `fine_features`;
+    empty: the authors' size"""
     up: Mapping[str, Any] = Field(default_factory=dict)
     """the upscaler: `features`, `blocks`, `res_scale`, `tail = "direct"` or `"progressive"`, `fine_blocks`, `fine_features`
-    (blocks at twice the LR's resolution); or `net = "bicubic"`"""
+    (blocks at twice the LR's resolution); `net = "vdsr"`, `"srdensenet"`, `"dbpn"`, `"rdn"` or `"rcan"` with arguments of their
+    own; or `net = "bicubic"`"""
     freeze: Literal["none", "down", "up"] = "none"
     """`"down"` or `"up"`: that half keeps the weights that `--init` gives it"""
     recursion: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, description="a list of whole numbers from 1")] = (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.images.written import Encoding
-from carcli.models.families import ALSO, CLASSICAL, FOREIGN
+from carcli.models.families import ALSO, CLASSICAL, FOREIGN, RESIZERS
 from carcli.weights import manifest, store
 from carcli.weights.description import Description, content, described, describes_itself
 from carcli.weights.header import SAFETENSORS
@@ -135,6 +135,18 @@ def super_resolves(choice: Choice) -> bool:
     return _hides_nothing(choice)
 
 
+def refuse_ensemble(choice: Choice, tagged: bool) -> None:
+    """Raise ``UsageError`` where a self-ensemble costs fidelity: on LR images in which something is hidden.
+
+    ``tagged`` says whether the image is one that the pair itself made.
+    """
+    if not (_hides_nothing(choice) if tagged else super_resolves(choice)):
+        raise UsageError(
+            f"a self-ensemble is for ordinary images: what {choice.description.id} hides in an LR image lies in single pixels, "
+            "which turned views of it do not have; restored so it loses up to 6 dB"
+        )
+
+
 def _hides_nothing(choice: Choice) -> bool:
     """Whether what makes its LR images is a plain resize, at every step."""
     if choice.steps:
@@ -156,7 +168,7 @@ def _strength(text: str, model: str) -> float:
 class Scales:
     """Scales above 1, from the smallest on."""
 
-    trained: tuple[int, ...]  # of single checkpoints; of a chain that a user names, its own; none for the classical families
+    trained: tuple[int, ...]  # of single checkpoints; of a chain that a user names, its own; none for what resizes to any size
     reached: tuple[int, ...]  # that ``choose`` finds, by chains too
 
 
@@ -164,7 +176,8 @@ def scales_of(model: str) -> Scales:
     """The scales that a model has. Raises as ``choose`` does."""
     model = manifest.usual(model)
     if model in CLASSICAL:
-        return Scales((), tuple(range(2, MAX_SCALE + 1)))
+        every = tuple(range(2, MAX_SCALE + 1))
+        return Scales(() if model in RESIZERS else every, every)
     family = {entry.scale for scale in (2, DEFAULT_SCALE) for entry in _candidates(model, scale)}
     if family:
         return Scales(tuple(sorted(family - {1})), _products(family))

@@ -69,9 +69,9 @@ def variety(family: str, carrier: str | None) -> str:
 def usual(name: str) -> str:
     """A family by its usual name, whichever of its names is given; anything else as it is."""
     family, dash, carrier = name.partition("-")
-    if family in ALSO and (not dash or carrier in written.LOSSY):
+    if family in ALSO and carrier in written.LOSSY:
         return f"{ALSO[family]}{dash}{carrier}"
-    return name
+    return ALSO.get(name, name)
 
 
 Id = Annotated[str, AfterValidator(check_id)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST = 256  # values: smaller tensors are not worth a cast, and the shapes among them have to stay constant
+LEAST = 4096  # values: smaller tensors, bicubic kernels among them, are not worth a cast
 
 
 def halved(network: bytes) -> bytes:

@@ -28,9 +28,17 @@ from carcli.rescale import tiling
 from carcli.web.site import write_site
 
 NODE = shutil.which("node")
-METADATA = dict(
-    checkpoint="tad-x4", digest="0" * 64, scale=4, multiple_of=1, minimum=1, halo=37, tile=512, channels_in=3, channels_out=3
-)
+METADATA = {
+    "checkpoint": "tad-x4",
+    "digest": "0" * 64,
+    "scale": 4,
+    "multiple_of": 1,
+    "minimum": 1,
+    "halo": 37,
+    "tile": 512,
+    "channels_in": 3,
+    "channels_out": 3,
+}
 
 
 def text(data: bytes) -> str:

@@ -9,10 +9,12 @@ class CarcliImage extends HTMLElement {
   #observer;
   #timer;
   #controller;
+  #inView = false;
 
   constructor() {
     super();
     for (const name of ['click', 'pointerenter', 'focusin']) this.addEventListener(name, () => this.#closer(name));
+    this.addEventListener('load', () => this.#seen(this.#inView), {capture: true}); // of a small picture that comes late
   }
 
   connectedCallback() {
@@ -59,6 +61,7 @@ class CarcliImage extends HTMLElement {
   }
 
   #seen(inView) {
+    this.#inView = inView;
     clearTimeout(this.#timer);
     if (inView) this.#timer = setTimeout(() => this.#enlarged() && this.restore(), WHILE);
   }

@@ -217,6 +217,7 @@ def test_what_is_cancelled_is_given_up_and_the_next_one_is_restored(browser, ser
 @pytest.mark.parametrize("scheme", pages.SCHEMES)
 @pytest.mark.parametrize("width", pages.WIDTHS)
 def test_the_page_stands_as_it_should(browser, server, pair, tmp_path, width, scheme):
+    browser.complaints()  # of pages before
     browser.open(server, width, scheme)
     pair.down(crop("coffee.jpg", size=(480, 320))).save(tmp_path / "wide.png")
     pair.down(crop("cat.jpg", size=(7, 5))).save(tmp_path / "tiny.png")

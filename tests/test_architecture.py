@@ -24,7 +24,8 @@ BELOW = {
     "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),
     "serve": ("rescale", "weights", "models", "images", "runtime"),
-    "cli": ("serve", "bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "web": ("runtime",),
+    "cli": ("web", "serve", "bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
 }
 
 

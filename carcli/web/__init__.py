@@ -1,0 +1,1 @@
+"""A page that restores LR images in a browser, with nothing but static files behind it."""

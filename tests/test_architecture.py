@@ -18,13 +18,14 @@ BELOW = {
     "images": ("ops", "runtime"),
     "models": ("ops",),
     "weights": ("models", "images", "runtime"),
+    "export": ("weights", "models", "images", "ops", "runtime"),
     "rescale": ("weights", "models", "images", "ops", "runtime"),
     "batch": ("rescale", "weights", "models", "images", "runtime"),
     "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),
     "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),
     "serve": ("rescale", "weights", "models", "images", "runtime"),
-    "cli": ("serve", "bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "cli": ("serve", "bench", "batch", "training", "rescale", "export", "weights", "models", "images", "ops", "runtime"),
 }
 
 

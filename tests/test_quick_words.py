@@ -55,6 +55,11 @@ WRONG = [
     ("train edsr-x2 . --init nonsense", 3, "unknown model"),
     ("serve --model nonsense", 3, "unknown model"),
     ("serve --device gpu", 2, "unknown device"),
+    ("export nonsense", 3, "unknown model"),
+    ("export tad-x4 --precision bf16", 2, "'bf16' is not one of 'fp32', 'fp16'"),
+    ("export edsr --scale 8", 2, "export each by itself: edsr-x2 and edsr-x4-v2"),
+    ("export tad-recursive --scale 8", 2, "tad-recursive (applied 3 times)"),
+    ("export lanczos", 2, "computed by Pillow"),
     ("weights path nonsense", 3, "unknown checkpoint"),
     ("info gone.png", 1, "gone.png: No such file"),
 ]

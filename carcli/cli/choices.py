@@ -13,6 +13,13 @@ class Precision(str, Enum):
     fp16 = "fp16"
 
 
+class StoredPrecision(str, Enum):
+    """How weights are stored."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
 class FileFormat(str, Enum):
     """What image files are written as."""
 

@@ -19,13 +19,17 @@ BELOW = {
     "models": ("ops",),
     "weights": ("models", "images", "runtime"),
     "export": ("weights", "models", "images", "ops", "runtime"),
-    "rescale": ("weights", "models", "images", "ops", "runtime"),
-    "batch": ("rescale", "weights", "models", "images", "runtime"),
-    "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),
-    "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "engines": ("export", "weights", "models", "runtime"),
+    "rescale": ("engines", "export", "weights", "models", "images", "ops", "runtime"),
+    "batch": ("rescale", "engines", "weights", "models", "images", "runtime"),
+    "bench": ("rescale", "engines", "weights", "models", "images", "ops", "runtime"),
+    "bench.speed": ("bench", "batch", "rescale", "engines", "weights", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),
-    "serve": ("rescale", "weights", "models", "images", "runtime"),
-    "cli": ("serve", "bench", "batch", "training", "rescale", "export", "weights", "models", "images", "ops", "runtime"),
+    "serve": ("rescale", "engines", "weights", "models", "images", "runtime"),
+    "cli": (
+        *("serve", "bench", "batch", "training", "rescale", "engines", "export"),
+        *("weights", "models", "images", "ops", "runtime"),
+    ),
 }
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from carcli.errors import CarcliError
 from carcli.export.graph import graph
-from carcli.export.metadata import Half, metadata
+from carcli.export.metadata import metadata
 from carcli.export.request import check, halves_of
+from carcli.models.base import Half
 from carcli.runtime.files import write_whole
 from carcli.runtime.paths import reason
 from carcli.weights.choose import Choice

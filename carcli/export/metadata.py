@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from carcli.errors import WeightsError
 from carcli.images import tag
@@ -14,9 +14,8 @@ from carcli.weights.choose import Choice
 from carcli.weights.store import MAX_BYTES
 
 if TYPE_CHECKING:
-    from carcli.models.base import Network
+    from carcli.models.base import Half, Network
 
-Half = Literal["down", "up"]
 FORMAT = 1
 PROPERTY = "carcli"  # of a file's metadata: its value is JSON
 

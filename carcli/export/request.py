@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carcli.errors import UsageError
-from carcli.export.metadata import Half
 from carcli.runtime import paths
 from carcli.weights.choose import Choice, choose
+
+if TYPE_CHECKING:
+    from carcli.models.base import Half
 
 PACKAGES = ("onnx", "onnxscript")
 PRECISIONS = ("fp32", "fp16")  # that weights are stored as

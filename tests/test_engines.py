@@ -55,6 +55,26 @@ def test_so_are_those_of_every_family(backend, model, photo):
         assert levels(there.up(small), here.up(small)) <= 1
 
 
+SET5 = ["edsr-x4-v2", "edsr-x2", "edsr-base-x4", "tad-x4", "tad-x2", "tad-grey", "tad-jpeg-x4"]
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("model", SET5)
+def test_so_is_every_image_of_set5(backend, model, benchmarks):
+    here, there = carcli.load(model, device="cpu"), carcli.load(model, backend=backend)
+    images = sorted((benchmarks / "set5").glob("*.png"))
+    assert len(images) == 5
+    for path in images:
+        image = np.asarray(Image.open(path).convert("RGB"))
+        small = here.down(image, keep_grey=False)
+        restored = here.up(small)
+        for tile in (None, 48):
+            assert levels(there.down(image, tile=tile, keep_grey=False), small) <= 1
+            assert levels(there.up(small, tile=tile), restored) <= 1
+
+
 @pytest.mark.parametrize("backend", OTHERS)
 def test_the_same_bytes_come_of_any_number_of_threads(backend, photo, set_threads):
     pair = carcli.load("tad-x4", backend=backend)
@@ -122,6 +142,13 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("carcli.engines.names.is_installed", lambda backend: False)
     with pytest.raises(UsageError, match=r"pip install 'carcli\[onnx\]'"):
         carcli.load("tad-x4", backend="onnx")
+
+
+@pytest.mark.parametrize("task", [Up(backend="onnx"), Down(backend="onnx"), Down(backend="onnx", scale=2.5)])
+@pytest.mark.skipif(not is_installed("onnx"), reason="onnx is not installed")
+def test_a_device_that_an_engine_does_not_have_is_refused(task):
+    with pytest.raises(UsageError, match="on the CPU, not on cuda"):
+        task.load("cuda")
 
 
 class TestAuto:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from carcli.cli.app import app
@@ -15,6 +16,7 @@ from carcli.export.files import export
 from carcli.export.graph import graph
 from carcli.export.metadata import read
 from carcli.models.base import Pair
+from carcli.models.foreign import Foreign
 from carcli.models.registry import build
 from carcli.models.tempered import Tempered
 
@@ -87,6 +89,14 @@ def test_a_network_that_works_by_channel_takes_any_number_of_them():
     assert computed(graph(build("bicubic", 3, {}).down), image).shape == (1, 4, 2, 2)
 
 
+@pytest.mark.slow
+def test_a_network_of_other_makers_takes_one_image_at_a_time():
+    network = Foreign(module := nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)), module, 2)
+    image = torch.rand(1, 3, 5, 7)
+    with torch.no_grad():
+        np.testing.assert_allclose(computed(graph(network), image), network(image).numpy(), atol=LEVEL / 100)
+
+
 def test_half_precision_takes_half_the_bytes_and_keeps_what_must_be_exact():
     network = tiny("edsr", 4, up={"features": 32, "blocks": 2, "tail": "direct"}).up
     data = graph(network, "fp16")
@@ -99,6 +109,13 @@ def test_half_precision_takes_half_the_bytes_and_keeps_what_must_be_exact():
     assert result.dtype == np.float32
     with torch.no_grad():
         np.testing.assert_allclose(result, network(image).numpy(), atol=LEVEL)
+
+
+def test_a_caller_that_computes_in_half_precision_gets_the_same_graph():
+    network = tiny("edsr", 2, up={**TINY, "tail": "direct"}).up
+    with torch.autocast("cpu", torch.bfloat16):
+        traced = graph(network)
+    assert traced == graph(network)
 
 
 @pytest.mark.slow

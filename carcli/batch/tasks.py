@@ -99,6 +99,7 @@ class Down:
         from carcli.runtime.threads import streams
 
         precision, backend = self._computed
+        check_backend(backend, precision, device)
         chosen = pick_device("cpu" if backend in COMPUTED else device)
         on_device = partial(load_networks, device=chosen, precision=precision, backend=backend)
         how = computing(backend, precision, "down", chosen)
@@ -174,6 +175,7 @@ class Up:
         from carcli.runtime.threads import streams
 
         self.check(encoding)
+        check_backend(self.backend, self.precision, device)
         chosen = pick_device("cpu" if self.backend in COMPUTED else device)
         on_device = partial(load_networks, device=chosen, precision=self.precision, backend=self.backend)
         how = computing(self.backend, self.precision, "up", chosen)

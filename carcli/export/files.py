@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from carcli.errors import CarcliError
+from carcli.errors import CarcliError, UsageError
 from carcli.export.graph import graph
 from carcli.export.metadata import metadata
 from carcli.export.request import check, halves_of
@@ -64,6 +64,8 @@ def write(choice: Choice, folder: Path, precision: str, halves: Sequence[Half]) 
     made = []
     for half in halves:
         network = getattr(pair, half)
+        if precision not in network.precisions:
+            raise UsageError(f"{choice.description.id} does not compute in {precision}; use {' or '.join(network.precisions)}")
         fields = metadata(choice, network, half, precision)
         try:
             made.append((half, fields, graph(network, precision, fields)))

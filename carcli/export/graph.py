@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from carcli.export import operators
 from carcli.export.metadata import PROPERTY
 from carcli.models.base import ByChannel, Network
+from carcli.models.foreign import Foreign
 from carcli.models.resampler_net import ContentAdaptiveResampler
 
 OPSET = 18
@@ -56,7 +57,7 @@ class _Halvable(TorchFunctionMode):
 
 def _example(network: Network) -> Tensor:
     side = -(-max(network.minimum, 8) // network.multiple_of) * network.multiple_of
-    return torch.rand(2, network.channels_in, 2 * side, 3 * side)
+    return torch.rand(1 if isinstance(network, Foreign) else 2, network.channels_in, 2 * side, 3 * side)
 
 
 def _halve(network: Network) -> None:
@@ -82,7 +83,7 @@ def _prepared(network: Network, precision: str) -> Network:
 def _sizes(network: Network) -> dict[int, Any]:
     """The axes of its input that are free."""
     step = network.multiple_of
-    sizes: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    sizes: dict[int, Any] = {} if isinstance(network, Foreign) else {0: torch.export.Dim("batch", min=1)}  # one image by one
     if isinstance(network, ByChannel):
         sizes[1] = torch.export.Dim("channels", min=1)
     for axis, name in ((2, "rows"), (3, "columns")):
@@ -93,18 +94,18 @@ def _sizes(network: Network) -> dict[int, Any]:
 
 def _name_axes(value: Any, network: Network, height: str, width: str) -> None:
     """Call the free axes of an input or a result by names that say what they are."""
-    names = {0: "batch", 2: height, 3: width, **({1: "channels"} if isinstance(network, ByChannel) else {})}
-    for axis, name in names.items():
+    names = {0: "batch", 1: "channels", 2: height, 3: width}
+    for axis, name in ((axis, names[axis]) for axis in _sizes(network)):
         value.type.tensor_type.shape.dim[axis].dim_param = name
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what exporters say of themselves."""
+    """Without what exporters say of themselves, and whatever precision the caller computes in."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -122,9 +123,9 @@ def graph(network: Network, precision: str = "fp32", metadata: Mapping[str, Any]
 
     own = _prepared(network, precision)
     try:
-        with _quietly(), torch.no_grad(), _Standard():
+        with _quietly(), _Standard():
             program = torch.export.export(own, (_example(own),), dynamic_shapes=(_sizes(own),), strict=False)
-        with _quietly(), torch.no_grad():
+        with _quietly():
             exported = torch.onnx.export(
                 program, input_names=[INPUT], output_names=[RESULT], opset_version=OPSET, dynamo=True, verbose=False
             )

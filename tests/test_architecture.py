@@ -18,14 +18,19 @@ BELOW = {
     "images": ("ops", "runtime"),
     "models": ("ops",),
     "weights": ("models", "images", "runtime"),
-    "rescale": ("weights", "models", "images", "ops", "runtime"),
-    "batch": ("rescale", "weights", "models", "images", "runtime"),
-    "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),
-    "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "export": ("weights", "models", "images", "ops", "runtime"),
+    "engines": ("export", "weights", "models", "runtime"),
+    "rescale": ("engines", "export", "weights", "models", "images", "ops", "runtime"),
+    "batch": ("rescale", "engines", "weights", "models", "images", "runtime"),
+    "bench": ("rescale", "engines", "weights", "models", "images", "ops", "runtime"),
+    "bench.speed": ("bench", "batch", "rescale", "engines", "weights", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),
-    "serve": ("rescale", "weights", "models", "images", "runtime"),
+    "serve": ("rescale", "engines", "weights", "models", "images", "runtime"),
     "web": ("runtime",),
-    "cli": ("web", "serve", "bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "cli": (
+        *("web", "serve", "bench", "batch", "training", "rescale", "engines", "export"),
+        *("weights", "models", "images", "ops", "runtime"),
+    ),
 }
 
 

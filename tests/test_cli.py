@@ -119,7 +119,7 @@ def test_a_larger_lr_is_not_passed_over_in_silence():
         (["down", "gone.jpg"], 1, "gone.jpg: no such file or folder"),
         (["down", "a.png", "-o", "a.bmp"], 2, "name a .png, .webp, .jpg or .avif file"),
         (["down", "a.png", "--device", "toaster"], 2, "unknown device"),
-        (["down", "a.png", "--precision", "fp8"], 2, "'fp8' is not one of 'fp32', 'bf16', 'fp16'"),
+        (["down", "a.png", "--precision", "fp8"], 2, "'fp8' is not one of 'auto', 'fp32', 'bf16', 'fp16'"),
         (["down", "a.png", "--model", "nonsense"], 3, "unknown model"),
         (["down", "a.png", "--model", "gone.safetensors"], 3, "no such checkpoint file"),
         (

@@ -19,7 +19,7 @@ HEAVY = ("torch", "numba", "scipy")
 WRONG = [
     ("down", 2, "name image files"),
     ("down a.png --nonsense", 2, "No such option"),
-    ("down a.png --precision fp8", 2, "'fp8' is not one of 'fp32', 'bf16', 'fp16'"),
+    ("down a.png --precision fp8", 2, "'fp8' is not one of 'auto', 'fp32', 'bf16', 'fp16'"),
     ("down a.png --format bmp", 2, "'bmp' is not one of 'png', 'webp', 'jpeg', 'avif'"),
     ("down a.png --refine 3 --refine-method slow", 2, "'slow' is not one of 'fast', 'hcd'"),
     ("down a.png --model nonsense", 3, "unknown model"),
@@ -40,6 +40,11 @@ WRONG = [
     ("down a.png --from-file gone.txt", 2, "gone.txt"),
     ("down a.png -o - --json", 2, "--json and -o - contradict each other"),
     ("down -", 3, "standard input: is empty"),
+    ("down a.png --backend caffe", 2, "'caffe' is not one of 'auto', 'torch', 'onnx', 'openvino'"),
+    ("up a.png --backend onnx --precision bf16", 2, "backend onnx computes in fp32 or fp16, not bf16"),
+    ("up a.png --backend openvino --device cuda", 2, "backend openvino computes on the CPU, not on cuda"),
+    ("bench --dataset . --backend onnx --precision bf16", 2, "backend onnx computes in"),
+    ("serve --backend openvino --precision fp16", 2, "backend openvino computes in"),
     ("up gone.png", 1, "gone.png: no such file"),
     ("up a.png --model nonsense", 3, "unknown model"),
     ("up a.png --device gpu", 2, "unknown device"),
@@ -55,6 +60,11 @@ WRONG = [
     ("train edsr-x2 . --init nonsense", 3, "unknown model"),
     ("serve --model nonsense", 3, "unknown model"),
     ("serve --device gpu", 2, "unknown device"),
+    ("export nonsense", 3, "unknown model"),
+    ("export tad-x4 --precision bf16", 2, "'bf16' is not one of 'fp32', 'fp16'"),
+    ("export edsr --scale 8", 2, "export each by itself: edsr-x2 and edsr-x4-v2"),
+    ("export tad-recursive --scale 8", 2, "tad-recursive (applied 3 times)"),
+    ("export lanczos", 2, "computed by Pillow"),
     ("weights path nonsense", 3, "unknown checkpoint"),
     ("info gone.png", 1, "gone.png: No such file"),
 ]
@@ -77,6 +87,7 @@ COMPLETED = [
     ("down --device cpu,c", "cpu,cpu"),
     ("down --format w", "webp"),
     ("down --precision b", "bf16"),
+    ("up --backend o", "openvino"),
     ("down --refine-method h", "hcd"),
     ("bench --dataset se", "set14"),
     ("bench --carrier j", "jpeg"),
@@ -148,14 +159,19 @@ def test_a_shell_completes(told, words, expected):
 
 def test_words_that_an_option_may_be_are_those_that_there_are():
     from carcli.cli import choices
+    from carcli.engines.names import BACKENDS
+    from carcli.export.request import PRECISIONS as STORED
     from carcli.images.written import NAMES
     from carcli.rescale.refinement import METHODS
     from carcli.runtime.device import DTYPES
-    from carcli.runtime.device_names import PRECISIONS
+    from carcli.runtime.device_names import AUTO, PRECISIONS
 
     assert tuple(word.value for word in choices.FileFormat) == NAMES
     assert tuple(word.value for word in choices.RefineMethod) == METHODS
-    assert tuple(word.value for word in choices.Precision) == PRECISIONS == tuple(DTYPES)
+    assert tuple(word.value for word in choices.FixedPrecision) == PRECISIONS == tuple(DTYPES)
+    assert tuple(word.value for word in choices.Precision) == (AUTO, *PRECISIONS)
+    assert tuple(word.value for word in choices.StoredPrecision) == STORED
+    assert tuple(word.value for word in choices.Backend) == BACKENDS == (AUTO, *(word.value for word in choices.FixedBackend))
 
 
 def test_to_load_a_checkpoint_takes_no_compiler():

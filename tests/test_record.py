@@ -11,7 +11,7 @@ from carcli.batch.record import of_estimate, of_job, of_result
 from carcli.runtime.schema import SCHEMA
 
 FIELDS = [
-    "source", "target", "status", "reason", "kind", "existing", "notes", "model",
+    "source", "target", "status", "reason", "kind", "existing", "notes", "model", "precision", "backend",
     "input_width", "input_height", "input_bytes", "input_changed_ns",
     "output_width", "output_height", "output_bytes", "format", "quality", "seconds",
 ]  # fmt: skip
@@ -23,8 +23,9 @@ def through_json(record):
 
 def test_a_result_has_the_same_names_whatever_became_of_it():
     done = Result(
-        Path("a.jpg"), Path("lr/a.png"), "done", notes=("note",), model="m", input_size=(3, 2), output_size=(2, 1),
-        input_bytes=7, input_changed=9, output_bytes=5, format="jpeg", quality=90, seconds=0.12345,
+        Path("a.jpg"), Path("lr/a.png"), "done", notes=("note",), model="m", precision="bf16", backend="torch",
+        input_size=(3, 2), output_size=(2, 1), input_bytes=7, input_changed=9, output_bytes=5,
+        format="jpeg", quality=90, seconds=0.12345,
     )  # fmt: skip
     failed = Result(Path("b.jpg"), None, "failed", "lr/b.png is a folder", "its output is a folder")
     skipped = Result(Path("c.jpg"), Path("lr/c.png"), "skipped", "exists", existing="settings")
@@ -32,7 +33,8 @@ def test_a_result_has_the_same_names_whatever_became_of_it():
     assert [list(record) for record in records] == [FIELDS] * 3
     assert [through_json(record) for record in records] == records
     assert list(records[0].values()) == [
-        "a.jpg", str(Path("lr/a.png")), "done", None, None, None, ["note"], "m", 3, 2, 7, 9, 2, 1, 5, "jpeg", 90, 0.123,
+        "a.jpg", str(Path("lr/a.png")), "done", None, None, None, ["note"], "m", "bf16", "torch",
+        3, 2, 7, 9, 2, 1, 5, "jpeg", 90, 0.123,
     ]  # fmt: skip
     assert (records[1]["target"], records[1]["kind"], records[1]["input_width"]) == (None, "its output is a folder", None)
     assert records[2]["existing"] == "settings"

@@ -245,5 +245,14 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(serving, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"carcli\[serve\]"):
         serving.serve_forever(
-            host="127.0.0.1", port=0, model="bicubic", body=1, pixels=1, jobs=1, waiting=1, device="cpu", precision="fp32"
+            host="127.0.0.1",
+            port=0,
+            model="bicubic",
+            body=1,
+            pixels=1,
+            jobs=1,
+            waiting=1,
+            device="cpu",
+            precision="fp32",
+            backend="torch",
         )

@@ -9,7 +9,7 @@ import torch
 from test_resample import problem
 from typer.testing import CliRunner
 
-from carcli.bench.speed import batches, kernels, networks
+from carcli.bench.speed import backends, batches, kernels, networks
 from carcli.bench.speed.cli import app
 from carcli.errors import UsageError
 from carcli.ops.resample import cpu as resample_cpu
@@ -58,8 +58,17 @@ def test_a_size_that_is_none_is_wrong_usage(size):
 
 def test_every_report_is_a_command():
     out = run("--help")
-    for command in ("resampler", "down", "networks", "batch", "memory"):
+    for command in ("resampler", "down", "networks", "backends", "batch", "memory"):
         assert command in out
+
+
+def test_the_report_of_engines_has_torch_in_fp32_as_its_reference(monkeypatch):
+    monkeypatch.setattr(backends, "is_installed", lambda backend: backend == "torch")
+    monkeypatch.setattr(backends, "has_bf16", lambda device: True)
+    rows = [json.loads(line) for line in run("backends", "--device", "cpu", "--model", "tad-x4", "--side", "64").splitlines()]
+    assert [(row["backend"], row["precision"]) for row in rows] == [("torch", "fp32"), ("torch", "bf16")]
+    assert (rows[0]["times_the_reference"], rows[0]["db_against_reference"], rows[0]["levels"]) == (1, 0, 0)
+    assert abs(rows[1]["db_against_reference"]) < 0.05
 
 
 def test_a_device_that_is_not_here_is_named():

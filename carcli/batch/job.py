@@ -54,6 +54,8 @@ class Result:
     notes: tuple[str, ...] = ()
     untagged: Untagged | None = None  # of an image that was restored as an ordinary one
     model: str | None = None
+    precision: str | None = None  # in which it was computed, and by which engine
+    backend: str | None = None
     input_size: tuple[int, int] | None = None  # width, height
     output_size: tuple[int, int] | None = None
     input_bytes: int | None = None

@@ -193,6 +193,8 @@ class Pipeline:
             format=self._encoding.format.name,
             quality=self._encoding.quality,
             model=output.model,
+            precision=output.precision,
+            backend=output.backend,
             input_size=size,
             output_size=output.picture.size,
             input_bytes=input_bytes,

@@ -37,6 +37,8 @@ def of_result(result: Result) -> dict[str, Any]:
         "existing": result.existing,
         "notes": [*([result.untagged.told()] if result.untagged else []), *result.notes],
         "model": result.model,
+        "precision": result.precision,
+        "backend": result.backend,
         "input_width": input_width,
         "input_height": input_height,
         "input_bytes": result.input_bytes,

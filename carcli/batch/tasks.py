@@ -12,13 +12,14 @@ from typing import ClassVar
 
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Worker
+from carcli.engines.names import COMPUTED, TORCH, check_backend
 from carcli.errors import UsageError
 from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
 from carcli.rescale.refinement import Refinement
 from carcli.rescale.resolve import Request
 from carcli.rescale.sizes import Target, refuse_to_resize
-from carcli.runtime.device_names import pick_precision
+from carcli.runtime.device_names import AUTO
 from carcli.weights.choose import (
     BEST,
     DEFAULT_SCALE,
@@ -48,6 +49,7 @@ class Down:
     keep_grey: bool = False  # a grey picture's LR picture stays grey, and restores worse
     refinement: Refinement | None = None
     precision: str = "fp32"
+    backend: str = TORCH
     tile: int | None = None  # LR pixels a side; where None, the network's own
     lossy: bool = False  # write LR images with loss even where the pair needs every level
 
@@ -62,7 +64,7 @@ class Down:
     def check(self, encoding: Encoding = LOSSLESS) -> None:
         """Raises ``WeightsError`` where there is no such checkpoint, ``UsageError`` for what is asked in vain of one, as far
         as can be told without loading it."""
-        pick_precision(self.precision)
+        check_backend(self.backend, self.precision)
         self._refuse(encoding)
         name, target = self._model(encoding), self._target
         scales = None if target is None else scales_of(name)
@@ -91,7 +93,7 @@ class Down:
         from carcli.rescale.rescaler import load_networks
         from carcli.runtime.threads import streams
 
-        rescaler = load_networks(name, self._whole, device, self.precision)
+        rescaler = load_networks(name, self._whole, device, *self._computed)
         if rescaler.to_grey and not self.to_grey:
             raise UsageError(f"{rescaler.id} makes grey images; say --to-grey")
         if self.to_grey and not rescaler.to_grey:
@@ -101,16 +103,23 @@ class Down:
 
     def _sized(self, name: str, scales: Scales, target: Target, device: str) -> Sequence[Worker]:
         from carcli.batch.workers import SizedDownscaler  # and with it torch
+        from carcli.engines.computing import computing
         from carcli.rescale.rescaler import load_networks
         from carcli.runtime.device import pick_device
         from carcli.runtime.threads import streams
 
-        chosen = pick_device(device)
-        on_device = partial(load_networks, device=chosen, precision=self.precision)
-        worker = SizedDownscaler(
-            name, scales, target, on_device, precision=self.precision, tile=self.tile, keep_grey=self.keep_grey
-        )
+        precision, backend = self._computed
+        check_backend(backend, precision, device)
+        chosen = pick_device("cpu" if backend in COMPUTED else device)
+        on_device = partial(load_networks, device=chosen, precision=precision, backend=backend)
+        how = computing(backend, precision, "down", chosen)
+        worker = SizedDownscaler(name, scales, target, on_device, how=how, tile=self.tile, keep_grey=self.keep_grey)
         return [worker] * streams(chosen)
+
+    @property
+    def _computed(self) -> tuple[str, str]:
+        """Precision and backend; what is left to carcli is what makes the same bytes everywhere, refinement too."""
+        return "fp32" if self.precision == AUTO else self.precision, TORCH if self.backend == AUTO else self.backend
 
     @property
     def _target(self) -> Target | None:
@@ -158,13 +167,14 @@ class Up:
 
     request: Request = field(default_factory=Request)
     precision: str = "fp32"
+    backend: str = TORCH
     tile: int | None = None  # LR pixels a side; where None, the network's own
     ensemble: bool = False  # the mean of eight views, of ordinary images only
 
     def check(self, encoding: Encoding = LOSSLESS) -> None:
         """Raises ``WeightsError`` where there is no such model, ``UsageError`` for a scale or precision that makes no sense,
         and for a self-ensemble of what hides something."""
-        pick_precision(self.precision)
+        check_backend(self.backend, self.precision)
         if self.request.model is not None:
             choice = choose(self.request.model, self.request.scale)  # an error at once, not once an image
             if self.ensemble and self.request.model not in (*families(), BEST):  # which mean a super-resolver there
@@ -173,11 +183,16 @@ class Up:
     def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
         """Raises as ``check`` does, and ``UsageError`` where this machine has no such device."""
         from carcli.batch.workers import Upscaler  # and with it torch
+        from carcli.engines.computing import computing
         from carcli.rescale.rescaler import load_networks
         from carcli.runtime.device import pick_device
         from carcli.runtime.threads import streams
 
         self.check(encoding)
-        chosen = pick_device(device)
-        on_device = partial(load_networks, device=chosen, precision=self.precision)
-        return [Upscaler(self.request, on_device, self.precision, self.tile, self.ensemble)] * streams(chosen)
+        check_backend(self.backend, self.precision, device)
+        chosen = pick_device("cpu" if self.backend in COMPUTED else device)
+        on_device = partial(load_networks, device=chosen, precision=self.precision, backend=self.backend)
+        how = computing(self.backend, self.precision, "up", chosen)
+        left = self.precision == AUTO and how.precision != "fp32"  # to the pairs: one that loses by it stays in fp32
+        computed = f"auto {how}" if left else str(how)
+        return [Upscaler(self.request, on_device, computed, self.tile, self.ensemble)] * streams(chosen)

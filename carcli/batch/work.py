@@ -23,6 +23,8 @@ class Output:
     picture: Picture
     model: str  # the checkpoint's id
     notes: tuple[str, ...] = ()  # for the user
+    precision: str | None = None  # in which it was computed, and by which engine
+    backend: str | None = None
     untagged: Untagged | None = None  # where it was restored as an ordinary image: said once of all that are alike
 
 

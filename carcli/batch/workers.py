@@ -9,12 +9,14 @@ from functools import lru_cache
 
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Output
+from carcli.engines.computing import Computing
 from carcli.errors import CarcliError, ImageError, UsageError
 from carcli.images import codec, metrics
 from carcli.images.codec import Header
 from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture
 from carcli.images.tag import Tag
+from carcli.models.base import Half
 from carcli.rescale.loaded import Loaded
 from carcli.rescale.refine import Refined, down_refined
 from carcli.rescale.refinement import Refinement
@@ -29,6 +31,11 @@ RESIZED = 1.5  # times 12 bytes a pixel, in floats, between a resize and a netwo
 
 def _keeping(grey: bool) -> str:
     return " keeping grey" if grey else ""
+
+
+def _output(picture: Picture, pair: Rescaler, half: Half, notes: tuple[str, ...]) -> Output:
+    how = pair.computing[half]
+    return Output(picture, pair.id, notes, precision=how.precision, backend=how.backend)
 
 
 class Downscaler:
@@ -50,7 +57,7 @@ class Downscaler:
     def settings(self) -> str:
         pair = self._rescaler
         refinement = f" {self._refinement}" if self._refinement else ""
-        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.precision}{refinement}{_keeping(self._keep_grey)}"
+        return f"{pair.id} {pair.digest[:12]} x{pair.scale} {pair.computing['down']}{refinement}{_keeping(self._keep_grey)}"
 
     def area(self, header: Header) -> float:
         return 1 / self._rescaler.scale**2
@@ -63,11 +70,11 @@ class Downscaler:
         pair = self._rescaler
         if self._refinement is None:
             plain = self._plain(picture, turn)
-            return Output(plain, pair.id, plain.notes)
+            return _output(plain, pair, "down", plain.notes)
         lr, refined = down_refined(
             pair, picture, self._refinement, self._tile, self._observer.refining, turn, keep_grey=self._keep_grey
         )
-        return Output(lr, pair.id, (self._trade(picture, lr, refined, turn), *lr.notes))
+        return _output(lr, pair, "down", (self._trade(picture, lr, refined, turn), *lr.notes))
 
     def _plain(self, picture: Picture, turn: Turn) -> Picture:
         return self._rescaler.down_picture(picture, self._tile, turn, keep_grey=self._keep_grey)
@@ -98,19 +105,19 @@ class SizedDownscaler:
         target: Target,
         load: Callable[[str, int], Rescaler],
         *,
-        precision: str = "fp32",
+        how: Computing | None = None,
         tile: int | None = None,
         keep_grey: bool = False,
     ) -> None:
         self._model, self._scales, self._target = model, scales, target
         self._pair = Loaded(load)
-        self._precision, self._tile, self._keep_grey = precision, tile, keep_grey
+        self._how, self._tile, self._keep_grey = how or Computing(), tile, keep_grey
 
     @property
     def settings(self) -> str:
         choices = [choose(self._model, scale) for scale in self._scales.trained]
         pairs = ", ".join(f"{choice.description.id} {choice.digest[:12]}" for choice in choices if choice.digest) or self._model
-        return f"{pairs} to {self._target} {self._precision}{_keeping(self._keep_grey)}"
+        return f"{pairs} to {self._target} {self._how}{_keeping(self._keep_grey)}"
 
     def area(self, header: Header) -> float:
         try:
@@ -131,7 +138,7 @@ class SizedDownscaler:
         how = plan(self._model, self._scales, self._target, *picture.size)
         pair = self._pair(how.model, how.scale)
         lr = pair.down_picture(picture, self._tile, turn, how.size, keep_grey=self._keep_grey)
-        return Output(lr, pair.id, (*how.notes, *lr.notes))
+        return _output(lr, pair, "down", (*how.notes, *lr.notes))
 
 
 class Upscaler:
@@ -141,12 +148,12 @@ class Upscaler:
         self,
         request: Request,
         load: Callable[[str, int], Rescaler],
-        precision: str = "fp32",
+        computed: str = "fp32",
         tile: int | None = None,
         ensemble: bool = False,
     ) -> None:
         self._request, self._pair = request, Loaded(load)
-        self._precision, self._tile, self._ensemble = precision, tile, ensemble
+        self._computed, self._tile, self._ensemble = computed, tile, ensemble
         self._resolve = lru_cache(maxsize=256)(self._resolution)  # a named file is read to tell its scale
 
     @property
@@ -154,7 +161,7 @@ class Upscaler:
         request = self._request
         ignoring = " ignoring tags" if request.ignore_tag else ""
         ensemble = " of eight views" if self._ensemble else ""
-        return f"{request.model or 'as tagged'} x{request.scale or 'as tagged'} {self._precision}{ignoring}{ensemble}"
+        return f"{request.model or 'as tagged'} x{request.scale or 'as tagged'} {self._computed}{ignoring}{ensemble}"
 
     def area(self, header: Header) -> float:
         try:
@@ -182,7 +189,8 @@ class Upscaler:
             restored = rescaler.up_picture(picture, self._tile, turn, ensemble=self._ensemble)
         except UsageError as error:
             raise ImageError(f"{error}; leave --ensemble out") from error
-        return Output(restored, rescaler.id, restored.notes, resolution.untagged(rescaler.id))
+        output = _output(restored, rescaler, "up", restored.notes)
+        return replace(output, untagged=resolution.untagged(rescaler.id))
 
     def _resolution(self, tag: Tag | None, tag_error: str | None) -> Resolution:
         return resolve(tag, self._request, tag_error)

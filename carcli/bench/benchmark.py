@@ -10,6 +10,7 @@ from carcli.bench import table
 from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Setup, Shown, each, mean
 from carcli.bench.datasets import Images
 from carcli.bench.thumbnails import Thumbnails
+from carcli.engines.names import TORCH
 from carcli.errors import ImageError, WeightsError
 from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
@@ -55,7 +56,9 @@ class Plan:
         return images * pairs * len(self.refinements) * len(self.encodings) * len(self.thumbnails)
 
 
-def pairs_of(models: Sequence[str], scale: float, device: str, precision: str, say: Callable[[str], object]) -> list[Rescaler]:
+def pairs_of(
+    models: Sequence[str], scale: float, device: str, precision: str, backend: str = TORCH, *, say: Callable[[str], object]
+) -> list[Rescaler]:
     """The pairs that names mean at a scale; ``all`` are the classical families and every checkpoint that is here.
 
     One of several that has none at the scale is left out, and ``say`` is told so. Raises
@@ -70,7 +73,7 @@ def pairs_of(models: Sequence[str], scale: float, device: str, precision: str, s
             say(f"{name} changes nothing at scale 1, and is left out there")
             continue
         try:
-            rescaler = load(name, scale, device, precision)
+            rescaler = load(name, scale, device, precision, backend)
         except WeightsError as error:
             if len(models) == 1 or "at scale" not in str(error):
                 raise

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from carcli.cli import bench, down, info, serve, streams, train, up, weights
+from carcli.cli import bench, down, export, info, serve, streams, train, up, weights
 from carcli.cli.common import CANNOT_RUN, INTERRUPTED, WRONG_USAGE, Unwritable, say, say_error
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.memory import huge_pages
@@ -33,6 +33,7 @@ app.command(epilog="Example: carcli up lr/ -o sr/")(up.up)
 app.command(epilog="Example: carcli bench --dataset set14 --scale 4 --model edsr,bicubic")(bench.bench)
 app.add_typer(weights.app, name="weights")
 app.command(epilog="Example: carcli train edsr-base-x4 photos/ --minutes 60 -o run/")(train.train)
+app.command(epilog="Example: carcli export tad-x4 -o onnx/")(export.export)
 app.command(epilog="Example: carcli info lr/photo.png")(info.info)
 app.command(epilog="Example: carcli serve --port 8000")(serve.serve)
 

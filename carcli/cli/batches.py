@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from carcli.cli import complete
-from carcli.cli.choices import Executor, FileFormat, Precision
-from carcli.cli.common import Json, PrecisionOption, Quiet, excludes
+from carcli.cli.choices import Backend, Executor, FileFormat, Precision
+from carcli.cli.common import BackendOption, Json, PrecisionOption, Quiet, excludes
+from carcli.engines.names import check_backend
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class BatchFlags:
         str,
         typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.", autocompletion=complete.devices),
     ] = "auto"
-    precision: PrecisionOption = Precision.fp32
+    precision: PrecisionOption = Precision.auto
+    backend: BackendOption = Backend.torch
     tile: Annotated[
         int | None,
         typer.Option(min=16, help="LR pixels a side of a tile; smaller needs less memory. Default: fixed per model."),
@@ -101,6 +103,8 @@ def batch_options(output: str) -> Callable[[Callable[..., None]], Callable[..., 
             flags = BatchFlags(**{f.name: given.pop(f.name) for f in fields(BatchFlags)})
             excludes("--fail-fast", "--max-errors", flags.fail_fast and flags.max_errors is not None)
             excludes("--dry-run", "--watch", flags.dry_run and flags.watch)
+            for device in flags.devices:
+                check_backend(flags.backend.value, flags.precision.value, device)
             command(flags, **given)
 
         shared = inspect.signature(BatchFlags, eval_str=True).parameters

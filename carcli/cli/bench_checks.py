@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from carcli.bench.datasets import place
 from carcli.cli.bench_flags import BenchFlags
 from carcli.cli.common import excludes, needs
+from carcli.engines.names import check_backend
 from carcli.errors import UsageError
 from carcli.images.written import PNG, Encoding, encodings
 from carcli.rescale.refinement import Refinement
-from carcli.runtime.device_names import check_device
 from carcli.weights.choose import is_file, scales_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check(flags: BenchFlags) -> Asked:
     excludes("--thumbnails", "--quality", flags.thumbnails is not None and flags.quality is not None)
     excludes("--thumbnails", "--keep-grey", flags.thumbnails is not None and flags.keep_grey)
     excludes("--json", "--format", flags.as_json and flags.form is not None)
-    check_device(flags.device)
+    check_backend(flags.backend.value, flags.precision.value, flags.device)
     thumbnails = [None] if flags.thumbnails is None else _thumbnails(flags.thumbnails)
     refinements = _refinements(flags)
     carriers = encodings(flags.carrier.value, flags.quality or ())

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from carcli.cli import complete
-from carcli.cli.choices import FileFormat, Precision, RefineMethod
-from carcli.cli.common import Device, Json, PrecisionOption, Quiet
+from carcli.cli.choices import FileFormat, FixedBackend, FixedPrecision, RefineMethod
+from carcli.cli.common import Device, Json, Quiet
 
 
 class Protocol(str, Enum):
@@ -88,6 +88,9 @@ class BenchFlags:
     offsets: Annotated[Path | None, _folder("Draw where resampling kernels sample into this folder (CAR, figure 4).")] = None
     region: Annotated[str, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT in LR pixels, for --offsets. Default: the centre.")] = ""
     device: Device = "auto"
-    precision: PrecisionOption = Precision.fp32
+    precision: Annotated[FixedPrecision, typer.Option(help="How the networks compute.", case_sensitive=False)] = (
+        FixedPrecision.fp32
+    )
+    backend: Annotated[FixedBackend, typer.Option(help="What computes the networks.", case_sensitive=False)] = FixedBackend.torch
     as_json: Json = False
     quiet: Quiet = False

@@ -131,8 +131,8 @@ class Terminal(Observer):
 
 def _plan(flags: BenchFlags, asked: Asked) -> Plan:
     """What the options ask for, its datasets fetched. Raises ``UsageError`` and ``WeightsError``."""
-    precision = flags.precision.value
-    pairs = {s: benchmark.pairs_of(asked.models, s, flags.device, precision, say=say_error) for s in asked.scales}
+    how = flags.precision.value, flags.backend.value
+    pairs = {s: benchmark.pairs_of(asked.models, s, flags.device, *how, say=say_error) for s in asked.scales}
     if not any(pairs.values()):
         raise WeightsError(f"none of {flags.model} exists at scale {', '.join(map(str, asked.scales))}")
     resized = any(pair.target is not None for group in pairs.values() for pair in group)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from carcli.cli import complete
-from carcli.cli.choices import Precision
+from carcli.cli.choices import Backend, FixedPrecision, Precision
 from carcli.errors import UsageError
 from carcli.runtime.schema import SCHEMA, plain
 from carcli.runtime.text import shown
@@ -27,7 +27,16 @@ NAMED = 5  # folders that a message names at most
 NOBODY_LISTENS = 1  # whoever read standard output has gone
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.device)]
-PrecisionOption = Annotated[Precision, typer.Option(help="How the networks compute.", case_sensitive=False)]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="How the networks compute; auto: up in bf16 where that is fast and costs nothing.", case_sensitive=False),
+]
+BackendOption = Annotated[
+    Backend,
+    typer.Option(
+        help="What computes the networks: torch, onnx and openvino (on a CPU); auto: the fastest here.", case_sensitive=False
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
@@ -140,9 +149,9 @@ def emit(event: str, record: Mapping[str, Any]) -> None:
     show(json.dumps(plain({"schema": SCHEMA, "event": event, **record}), default=str, allow_nan=False))
 
 
-def note_precision(device: str, precision: Precision) -> None:
+def note_precision(device: str, precision: Precision | FixedPrecision) -> None:
     """Say it where a device would have to emulate the precision asked for. Loads torch where that is not the usual one."""
-    if precision is Precision.fp32:
+    if precision.value in ("auto", "fp32"):
         return
     from carcli.runtime.device import has_bf16, pick_device
 

@@ -106,6 +106,7 @@ def down(
         keep_grey=keep_grey,
         refinement=Refinement(refine, **settings) if refine else None,
         precision=flags.precision.value,
+        backend=flags.backend.value,
         tile=flags.tile,
         lossy=lossy,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from carcli.engines.names import COMPUTED, TORCH, is_installed
 from carcli.ops.resample import dispatch
 from carcli.runtime.device import has_bf16, pick_device, processor
 from carcli.version import __version__
@@ -31,6 +32,7 @@ def describe() -> dict[str, Any]:
         "resampler_note": path.reason,
         "bf16": has_bf16(device),
         "processor": processor(),
+        "backends": [name for name in (TORCH, *COMPUTED) if is_installed(name)],
         "checkpoints": [entry.id for entry in manifest.entries() if store.state(entry) != "missing"],
         "manifest": str(manifest.location()),
         "store": str(store.data_folder()),

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from carcli.cli import complete
-from carcli.cli.choices import Precision
-from carcli.cli.common import Device, PrecisionOption, note_precision
+from carcli.cli.choices import Backend, Precision
+from carcli.cli.common import BackendOption, Device, PrecisionOption, note_precision
 from carcli.models.families import DEFAULT
 
 
@@ -21,13 +21,14 @@ def serve(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Images computed at once.")] = 1,
     waiting: Annotated[int, typer.Option(min=1, help="Images that wait for their turn; more are sent away.")] = 16,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.fp32,
+    precision: PrecisionOption = Precision.auto,
+    backend: BackendOption = Backend.torch,
 ) -> None:
     """Shrink and restore images over HTTP: POST files to /down and /up, or open the address in a browser."""
-    from carcli.runtime.device_names import check_device
+    from carcli.engines.names import check_backend
     from carcli.weights.choose import choose
 
-    check_device(device)
+    check_backend(backend.value, precision.value, device)
     choose(model, None)  # an unknown model is an error at once
     from carcli.cli.serving import serve_forever
 
@@ -42,4 +43,5 @@ def serve(
         waiting=waiting,
         device=device,
         precision=precision.value,
+        backend=backend.value,
     )

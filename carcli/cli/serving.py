@@ -42,6 +42,7 @@ def serve_forever(
     waiting: int,
     device: str,
     precision: str,
+    backend: str,
 ) -> None:
     """Serve until Ctrl-C. Raises ``UsageError``, ``WeightsError`` and ``CarcliError`` where it cannot begin."""
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
@@ -52,7 +53,7 @@ def serve_forever(
     from carcli.serve.web import application
 
     allow_large_images()
-    service = Service(model, device, precision, Limits(body=body, pixels=pixels, jobs=jobs, waiting=waiting))
+    service = Service(model, device, precision, Limits(body=body, pixels=pixels, jobs=jobs, waiting=waiting), backend)
     hosts = ("127.0.0.1", "localhost", "::1", "[::1]", host) if _is_loopback(host) else ("*",)
     with _listening(host, port) as listening:
         config = uvicorn.Config(

@@ -39,4 +39,5 @@ def up(
     from carcli.cli.run_batch import Request, Up, carry_out
 
     request = Request(model=model, scale=None if scale is None else int(scale), ignore_tag=ignore_tag)
-    carry_out(flags, Up(request=request, precision=flags.precision.value, tile=flags.tile, ensemble=ensemble))
+    task = Up(request=request, precision=flags.precision.value, backend=flags.backend.value, tile=flags.tile, ensemble=ensemble)
+    carry_out(flags, task)

@@ -7,7 +7,7 @@ what sizes it takes, how far it sees, and what may be done with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class Network(nn.Module):
     channels_out: int = 3
     keeps_grey: bool = False  # whether it makes equal channels of equal ones: of grey it then makes one
     precisions: Sequence[str] = ("fp32", "bf16", "fp16")  # that it computes well in
+    keeps_in_half: bool = True  # whether bf16 costs it less than 0.02 dB, as measured, and is worth it
     channels_last: bool = True  # whether its weights may lie in memory that way, which is faster
     differentiable: bool = True  # whether a gradient flows from its result to its input
     adds: tuple[str, ...] = ()  # parts of it, by name, that change nothing until they are trained
@@ -90,12 +91,16 @@ class ByChannel(Network):
     """A network that works on every channel by itself and in the same way: on one, or on any number of them."""
 
     keeps_grey = True
+    keeps_in_half = False  # it computes in float32 whatever it is told
 
     def shows_as_rgb(self, channels: int) -> bool:
         return False
 
     def channels_of(self, channels: int) -> int:
         return channels
+
+
+Half = Literal["down", "up"]  # of a pair
 
 
 class Pair(NamedTuple):

@@ -38,6 +38,7 @@ class Cascade(Network):
         self.tile = max(1, min(step.tile for step in steps) * steps[0].scale // self.scale)
         self.channels_in, self.channels_out = steps[0].channels_in, steps[-1].channels_out
         self.keeps_grey = all(step.keeps_grey for step in steps)
+        self.keeps_in_half = all(step.keeps_in_half for step in steps)
         self.differentiable = all(step.differentiable for step in steps)
 
     @property

@@ -27,6 +27,7 @@ class Foreign(Network):
 
     tile = 192
     differentiable = False
+    keeps_in_half = False  # nobody has measured it
     channels_last = False
 
     def __init__(

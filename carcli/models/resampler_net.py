@@ -8,7 +8,7 @@ either with the resampling itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -174,6 +174,7 @@ class ContentAdaptiveResampler(Network):
     """A resampler network and the resampling it steers: HR (B, 3, H, W) in [0, 1] → LR, not clamped, not rounded."""
 
     keeps_grey = True  # one kernel makes all channels
+    resample: Callable[..., Tensor] = staticmethod(resample)  # or what computes the same in other operations
 
     def __init__(self, net: HeadsNet) -> None:
         super().__init__(net.scale)
@@ -183,7 +184,7 @@ class ContentAdaptiveResampler(Network):
         self.halo = -(-max(net.halo, reach) // net.multiple_of) * net.multiple_of
 
     def _resampled(self, hr: Tensor, heads: ResamplerHeads) -> Tensor:
-        return resample(hr, *heads, self.scale, heads=self.net.heads)
+        return self.resample(hr, *heads, self.scale, heads=self.net.heads)
 
     def forward(self, hr: Tensor) -> Tensor:
         return self._resampled(hr, self.net(hr))

@@ -22,7 +22,7 @@ class Tempered(Network):
         super().__init__(network.scale)
         self.network, self.strength = network, strength
         self.multiple_of, self.minimum, self.tile = network.multiple_of, network.minimum, network.tile
-        self.differentiable = network.differentiable
+        self.differentiable, self.keeps_in_half = network.differentiable, network.keeps_in_half
         if network.halo is not None:
             self.halo = -(-max(network.halo, BicubicUp.halo) // self.multiple_of) * self.multiple_of
 

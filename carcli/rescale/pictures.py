@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from carcli.engines.computing import Computing, computing
+from carcli.engines.elsewhere import computed
+from carcli.engines.names import TORCH, check_backend
 from carcli.errors import ImageError, UsageError
 from carcli.images import grey, profile
 from carcli.images.alpha import filled
@@ -13,14 +16,14 @@ from carcli.images.formats import MAX_PIXELS
 from carcli.images.picture import Picture, Pixels
 from carcli.images.tag import Tag, natural_size
 from carcli.images.written import JPEG, Encoding
-from carcli.models.base import Network, Pair
+from carcli.models.base import Half, Network, Pair
 from carcli.models.bicubic import BicubicDown, BicubicUp
 from carcli.models.ensemble import SelfEnsemble
 from carcli.ops.kernels import Kernel
 from carcli.ops.resize import resize
 from carcli.rescale import tiling
 from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device_names import pick_precision
+from carcli.runtime.device_names import AUTO
 from carcli.weights.choose import Choice, loss, refuse_ensemble
 
 LOST = "was saved with loss: what {} hid in its single levels is gone, and it is restored as an ordinary image would be"
@@ -32,21 +35,28 @@ ALPHA: Kernel = "bicubic"  # what resizes alpha where the scale alone does not m
 class PictureRescaler:
     """Both networks of a checkpoint on a device; what batches, refinement and ``Rescaler`` work with."""
 
-    def __init__(self, choice: Choice, pair: Pair, device: torch.device, precision: str = "fp32") -> None:
+    def __init__(self, choice: Choice, pair: Pair, device: torch.device, precision: str = "fp32", backend: str = TORCH) -> None:
+        """Raises ``UsageError`` where a network does not compute in that precision, or such an engine not at all."""
         self.id = choice.description.id
         self.family = choice.description.family
         self.scale = choice.description.scale
         self.digest = choice.digest
         self.choice = choice
-        self.device, self.precision = device, pick_precision(precision)
+        check_backend(backend, precision, str(device))
+        self.device = device
+        self.computing: dict[Half, Computing] = {  # how each half is computed: what was asked, or what ``auto`` became
+            "down": computing(backend, precision, "down", device, pair.down),
+            "up": computing(backend, precision, "up", device, pair.up),
+        }
         for net in pair:
-            if precision not in net.precisions:
+            if precision not in (AUTO, *net.precisions):
                 raise UsageError(f"{self.id} does not compute in {precision}; use {' or '.join(net.precisions)}")
             net.to(device)
             if net.channels_last:
                 net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks = pair
-        self._down, self._up = pair
+        self._down = computed(choice, pair.down, "down", self.computing["down"])
+        self._up = computed(choice, pair.up, "up", self.computing["up"])
         self._alpha_down, self._alpha_up = BicubicDown(self.scale), BicubicUp(self.scale)
 
     def _run(
@@ -58,8 +68,18 @@ class PictureRescaler:
         turn: Turn,
         rounded: bool = True,
     ) -> tiling.Image:
-        device, precision = self.device, self.precision
+        device, precision = self.device, self.computing["down" if down else "up"].precision
         return tiling.run(network, pixels, down=down, device=device, precision=precision, tile=tile, turn=turn, rounded=rounded)
+
+    @property
+    def precision(self) -> str:
+        """What ``up`` computes in; ``down`` in the same, but in fp32 where it is left to carcli."""
+        return self.computing["up"].precision
+
+    @property
+    def backend(self) -> str:
+        """The engine of ``up``; that of ``down`` is torch where it is left to carcli."""
+        return self.computing["up"].backend
 
     @property
     def to_grey(self) -> bool:

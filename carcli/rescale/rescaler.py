@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 import numpy as np
 import torch
 
+from carcli.engines.names import COMPUTED, TORCH, check_backend
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec, exchange, written
 from carcli.images.exchange import Progress
@@ -32,7 +33,6 @@ from carcli.rescale.refinement import Refinement
 from carcli.rescale.sizes import Target, number, scale_for, sides
 from carcli.rescale.turn import ALONE, Turn
 from carcli.runtime.device import pick_device
-from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import choose, scales_of
 from carcli.weights.loading import load as load_pair
 
@@ -95,7 +95,9 @@ class Rescaler(PictureRescaler):
         return self.target.scale if self.target is not None and self.target.scale is not None else self.scale
 
     def __repr__(self) -> str:
-        return f"Rescaler({self.id!r}, scale={self.factor:g}, device={str(self.device)!r}, precision={self.precision!r})"
+        backend = "" if self.backend == TORCH else f", backend={self.backend!r}"
+        told = f"scale={self.factor:g}, device={str(self.device)!r}, precision={self.precision!r}"
+        return f"Rescaler({self.id!r}, {told}{backend})"
 
     def lr_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the LR image that ``down`` makes of an original."""
@@ -347,6 +349,7 @@ def load(
     scale: float | None = None,
     device: str | torch.device = "auto",
     precision: str = "fp32",
+    backend: str = TORCH,
 ) -> Rescaler:
     """The pair of networks that ``model`` means: a family, a checkpoint id, or a .safetensors file.
 
@@ -356,7 +359,10 @@ def load(
     scale : the factor, any number from 1 to 128; where None, the checkpoint's own, or 4 for a family. Where no networks of
         the model make it, those of a scale nearby do most of it, and a resize the rest.
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    precision : ``fp32``, ``bf16`` or ``fp16``.
+    precision : ``fp32``, ``bf16`` or ``fp16``; ``auto`` for bf16 in ``up`` where the device computes in it and that costs less
+        than 0.02 dB, else fp32.
+    backend : what computes: ``torch``, ``onnx`` (onnxruntime) or ``openvino``, both on a CPU; ``auto`` for the fastest that is
+        installed, and torch in ``down``.
 
     Raises
     ------
@@ -374,8 +380,8 @@ def load(
     name = _name(model)
     factor = _number(scale)
     if factor is None or factor == 1 or factor in (scales := scales_of(name)).reached:
-        return load_networks(name, None if factor is None else int(factor), device, precision)
-    rescaler = load_networks(name, scale_for(name, scales, factor), device, precision)
+        return load_networks(name, None if factor is None else int(factor), device, precision, backend)
+    rescaler = load_networks(name, scale_for(name, scales, factor), device, precision, backend)
     rescaler.target = Target(scale=factor)
     return rescaler
 
@@ -385,12 +391,13 @@ def load_networks(
     scale: int | None,
     device: str | torch.device = "auto",
     precision: str = "fp32",
+    backend: str = TORCH,
 ) -> Rescaler:
     """The pair for a scale that the model has, None being its own. Raises as ``load`` does, and where it has no such scale."""
-    chosen = pick_device(device)
-    pick_precision(precision)  # before anything is loaded
+    check_backend(backend, precision, str(device))  # before anything is loaded
+    chosen = pick_device("cpu" if backend in COMPUTED else device)
     choice = choose(_name(model), scale)
-    return Rescaler(choice, load_pair(choice), chosen, precision)
+    return Rescaler(choice, load_pair(choice), chosen, precision, backend)
 
 
 def _name(model: object) -> str:

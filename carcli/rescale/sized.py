@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from carcli.engines.names import TORCH
 from carcli.errors import UsageError
 from carcli.images import exchange
 from carcli.images.exchange import Progress
@@ -29,6 +30,7 @@ def down(
     model: str = DEFAULT,
     device: str | torch.device = "auto",
     precision: str = "fp32",
+    backend: str = TORCH,
     *,
     tile: int | None = None,
     keep_grey: bool | None = None,
@@ -48,7 +50,7 @@ def down(
     if not isinstance(target, Target):
         raise UsageError(f"target is a carcli.Target, as in carcli.Target(fit=(640, 480)), not {target!r}")
     scales = scales_of(model)
-    pairs = Loaded(partial(load_networks, device=device, precision=precision))
+    pairs = Loaded(partial(load_networks, device=device, precision=precision, backend=backend))
 
     def work(picture: Picture, tell: Progress, keep_grey: bool = bool(keep_grey)) -> Picture:
         how = plan(model, scales, target, *picture.size)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
+from carcli.engines.names import TORCH
 from carcli.errors import ImageError
 from carcli.images import exchange
 from carcli.images.exchange import Progress
@@ -39,7 +40,7 @@ def _named_by(picture: Picture) -> tuple[str, int]:
     return tag.checkpoint, tag.scale
 
 
-def load_for(image: AnyImage, device: str | torch.device = "auto", precision: str = "fp32") -> Rescaler:
+def load_for(image: AnyImage, device: str | torch.device = "auto", precision: str = "fp32", backend: str = TORCH) -> Rescaler:
     """The pair that made an LR image, as its tag says.
 
     Raises ``ImageError`` where it has no tag that can be used.
@@ -51,21 +52,26 @@ def load_for(image: AnyImage, device: str | torch.device = "auto", precision: st
     """
     with exchange.named(image):
         model, scale = _named_by(exchange.to_picture(image))
-    return load_networks(model, scale, device, precision)
+    return load_networks(model, scale, device, precision, backend)
 
 
 @overload
-def up(image: Kept, device: str = ..., precision: str = ..., **options: Unpack[UpOptions]) -> Kept: ...  # type: ignore[overload-overlap]
+def up(image: Kept, device: str = ..., precision: str = ..., backend: str = ..., **options: Unpack[UpOptions]) -> Kept: ...  # type: ignore[overload-overlap]
 @overload
-def up(image: File, device: str = ..., precision: str = ..., **options: Unpack[UpOptions]) -> Picture: ...  # type: ignore[overload-overlap]
+def up(image: File, device: str = ..., precision: str = ..., backend: str = ..., **options: Unpack[UpOptions]) -> Picture: ...  # type: ignore[overload-overlap]
 @overload
-def up(image: Iterable[Kept], device: str = ..., precision: str = ..., **options: Unpack[UpOptions]) -> list[Kept]: ...
+def up(
+    image: Iterable[Kept], device: str = ..., precision: str = ..., backend: str = ..., **options: Unpack[UpOptions]
+) -> list[Kept]: ...
 @overload
-def up(image: Iterable[File], device: str = ..., precision: str = ..., **options: Unpack[UpOptions]) -> list[Picture]: ...
+def up(
+    image: Iterable[File], device: str = ..., precision: str = ..., backend: str = ..., **options: Unpack[UpOptions]
+) -> list[Picture]: ...
 def up(
     image: AnyImage | Iterable[AnyImage],
     device: str = "auto",
     precision: str = "fp32",
+    backend: str = TORCH,
     progress: Progress | None = None,
     **options: Any,
 ) -> Any:
@@ -79,7 +85,7 @@ def up(
     >>> carcli.up(small).size
     (221, 161)
     """
-    pairs = Loaded(partial(load_networks, device=device, precision=precision))
+    pairs = Loaded(partial(load_networks, device=device, precision=precision, backend=backend))
 
     def work(picture: Picture, tell: Progress) -> Picture:
         return pairs(*_named_by(picture)).up(picture, progress=tell, **options)

@@ -8,6 +8,7 @@ from carcli.errors import UsageError
 
 DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:[0-9]{1,3})?")
 KINDS = ("auto", "cpu", "cuda", "mps")
+AUTO = "auto"
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -18,7 +19,7 @@ def check_device(name: str) -> None:
 
 
 def pick_precision(name: str) -> str:
-    """``fp32``, ``bf16`` or ``fp16``. Raises ``UsageError`` for anything else."""
-    if name not in PRECISIONS:
-        raise UsageError(f"unknown precision {name!r}; use {', '.join(PRECISIONS)}")
+    """``auto``, ``fp32``, ``bf16`` or ``fp16``. Raises ``UsageError`` for anything else."""
+    if name not in (AUTO, *PRECISIONS):
+        raise UsageError(f"unknown precision {name!r}; use {', '.join((AUTO, *PRECISIONS))}")
     return name

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
+from carcli.engines.names import COMPUTED, TORCH, check_backend
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec
 from carcli.images.codec import Header
@@ -16,7 +17,6 @@ from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import Cancel, Turn
 from carcli.runtime.device import pick_device
-from carcli.runtime.device_names import pick_precision
 from carcli.weights.choose import PLUS, choose_carried, known_models
 
 MOST_PAIRS = 4  # that are kept loaded
@@ -51,9 +51,18 @@ class Service:
     Raises ``UsageError`` where this machine has no such device.
     """
 
-    def __init__(self, model: str = DEFAULT, device: str = "auto", precision: str = "fp32", limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        model: str = DEFAULT,
+        device: str = "auto",
+        precision: str = "fp32",
+        limits: Limits | None = None,
+        backend: str = TORCH,
+    ) -> None:
+        check_backend(backend, precision, device)
         self.model, self.limits = model, limits or Limits()
-        self._device, self._precision = pick_device(device), pick_precision(precision)
+        self._device = pick_device("cpu" if backend in COMPUTED else device)
+        self._precision, self._backend = precision, backend
         self._pairs: dict[tuple[str, float | None], Rescaler] = {}
         self._lock = threading.Lock()
 
@@ -120,7 +129,7 @@ class Service:
     def _pair(self, model: str, scale: float | None) -> Rescaler:
         key = (model, scale)
         with self._lock:
-            pair = self._pairs.pop(key, None) or load(model, scale, self._device, self._precision)
+            pair = self._pairs.pop(key, None) or load(model, scale, self._device, self._precision, self._backend)
             self._pairs[key] = pair  # the latest one used is the last one
             while len(self._pairs) > MOST_PAIRS:
                 self._pairs.pop(next(iter(self._pairs)))

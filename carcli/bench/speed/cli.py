@@ -6,11 +6,15 @@ import json
 import sys
 from dataclasses import asdict
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from carcli.bench.speed import batches, kernels, networks
+from carcli.bench.speed import backends, batches, kernels, networks
+from carcli.bench.speed.scene import photograph
+from carcli.images import codec
+from carcli.images.grey import in_colour
 from carcli.rescale.rescaler import load
 from carcli.runtime.device import pick_device
 from carcli.runtime.memory import give_back_at_once, huge_pages
@@ -95,6 +99,23 @@ def networks_(model: Models = None, scale: int = 4, device: Device = "auto", pre
     _print({"peak_multiplications_per_second": peak, "device": str(on), "precision": precision})
     for name in model or DEFAULT_MODELS:
         _print(networks.measure(load(name, scale, str(on), precision), peak))
+
+
+@app.command("backends")
+def backends_(
+    model: Models = None,
+    scale: Annotated[int | None, typer.Option(help="Default: the checkpoint's own, or 4.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An HR photograph. Default: a picture of noise.")] = None,
+    device: Device = "auto",
+    side: Annotated[int, typer.Option(min=64, help="HR pixels of the picture of noise, a side.")] = 1024,
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Seconds a megapixel of HR of `up` by every engine and precision, and dB against torch in fp32."""
+    give_back_at_once()
+    hr = photograph(side, side) if image is None else in_colour(codec.read(image).pixels)
+    for name in model or DEFAULT_MODELS:
+        for record in backends.measure(name, scale, device, hr, repeats):
+            _print(record)
 
 
 @app.command()

@@ -114,7 +114,8 @@ def _lattice(offset: Tensor, base: Tensor, scale: int, size: int, pad: int) -> t
     return _reflect(first - pad, size), _reflect(second - pad, size), moved - floor
 
 
-def _compose_rows(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, first_row: int) -> Tensor:
+def compose(image: Tensor, kernels: Tensor, offsets_h: Tensor, offsets_v: Tensor, scale: int, first_row: int = 0) -> Tensor:
+    """LR rows from ``first_row`` on, as many as ``kernels`` and offsets (as ``apply_heads`` makes them) have."""
     b, c, height, width = image.shape
     taps, rows, w = kernels.shape[1:]
     k = math.isqrt(taps)
@@ -154,7 +155,7 @@ def resample_composition(
 
     def band(y: int) -> Tensor:
         k, o_h, o_v = (t[:, :, y : y + rows].to(work) for t in inputs)
-        return _compose_rows(image, *apply_heads(k, o_h, o_v, scale, heads), scale, y)
+        return compose(image, *apply_heads(k, o_h, o_v, scale, heads), scale, y)
 
     again = tracked and rows < h
     return torch.cat([checkpoint(band, y, use_reentrant=False) if again else band(y) for y in range(0, h, rows)], 2)

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -47,13 +48,9 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """The page of tad-x4, with onnxruntime-web."""
-    files = pytest.importorskip("carcli.export.files", reason="nothing is exported")
     pytest.importorskip("onnxscript", reason="pip install 'carcli[onnx]'")
-    from carcli.web.site import write_site
-
     folder = tmp_path_factory.mktemp("web")
-    (up,) = files.export("tad-x4", folder / "onnx", halves=("up",))
-    write_site(up.path.read_bytes(), up.metadata, folder / "page")
+    subprocess.run([sys.executable, "-m", "carcli", "export", "tad-x4", "--web", str(folder / "page"), "--quiet"], check=True)
     fetched = subprocess.run([NPM, "install", "--no-audit", "--no-fund"], cwd=folder / "page", capture_output=True, text=True)
     if fetched.returncode:
         pytest.skip(f"npm fetches nothing: {fetched.stderr[-300:]}")

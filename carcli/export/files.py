@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from carcli.errors import CarcliError, UsageError
 from carcli.export.graph import graph
@@ -58,8 +58,16 @@ def export(
     return write(choice, folder, precision, halves or halves_of(choice))
 
 
-def write(choice: Choice, folder: Path, precision: str, halves: Sequence[Half]) -> list[Exported]:
-    """Write halves of what was chosen; nothing is written before all of them are made. Raises as ``export`` does."""
+class Graph(NamedTuple):
+    """A half of a checkpoint as an ONNX file's bytes, and what it says of itself."""
+
+    half: Half
+    metadata: dict[str, Any]
+    data: bytes
+
+
+def graphs(choice: Choice, precision: str, halves: Sequence[Half]) -> list[Graph]:
+    """Halves of what was chosen. Raises as ``export`` does."""
     pair = load(choice)
     made = []
     for half in halves:
@@ -68,11 +76,16 @@ def write(choice: Choice, folder: Path, precision: str, halves: Sequence[Half]) 
             raise UsageError(f"{choice.description.id} does not compute in {precision}; use {' or '.join(network.precisions)}")
         fields = metadata(choice, network, half, precision)
         try:
-            made.append((half, fields, graph(network, precision, fields)))
+            made.append(Graph(half, fields, graph(network, precision, fields)))
         except ValueError as error:
             raise CarcliError(f"{choice.description.id}: its {half} network cannot be exported: {error}") from error
+    return made
+
+
+def write(choice: Choice, folder: Path, precision: str, halves: Sequence[Half]) -> list[Exported]:
+    """Write halves of what was chosen; nothing is written before all of them are made. Raises as ``export`` does."""
     written = []
-    for half, fields, data in made:
+    for half, fields, data in graphs(choice, precision, halves):
         path = folder / f"{half}.onnx"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,14 @@ def exportable(model: str, scale: int | None = None) -> Choice:
     return choice
 
 
+def ready(model: str, scale: int | None = None) -> Choice:
+    """As ``exportable``. Raises ``UsageError`` where packages are missing too."""
+    choice = exportable(model, scale)
+    if any(find_spec(package) is None for package in PACKAGES):
+        raise UsageError("exporting needs more packages: pip install 'carcli[onnx]'")
+    return choice
+
+
 def halves_of(choice: Choice) -> tuple[Half, ...]:
     """The halves that a checkpoint has: what only enlarges has no downscaler."""
     return ("up",) if choice.only_up else HALVES
@@ -47,10 +55,8 @@ def check(model: str, folder: Path, *, scale: int | None = None, precision: str 
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; use {', '.join(PRECISIONS)}")
-    choice = exportable(model, scale)
+    choice = ready(model, scale)
     for half in halves_of(choice):
         if not overwrite and paths.is_there(folder / f"{half}.onnx"):
             raise UsageError(f"{folder / f'{half}.onnx'}: is there already; add --overwrite, or name another folder with -o")
-    if any(find_spec(package) is None for package in PACKAGES):
-        raise UsageError("exporting needs more packages: pip install 'carcli[onnx]'")
     return choice

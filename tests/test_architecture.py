@@ -17,14 +17,15 @@ BELOW = {
     "ops": ("runtime",),
     "images": ("ops", "runtime"),
     "models": ("ops",),
-    "weights": ("models", "images", "runtime"),
+    "stores": ("runtime",),
+    "weights": ("stores", "models", "images", "runtime"),
     "rescale": ("weights", "models", "images", "ops", "runtime"),
-    "batch": ("rescale", "weights", "models", "images", "runtime"),
-    "bench": ("rescale", "weights", "models", "images", "ops", "runtime"),
-    "bench.speed": ("bench", "batch", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "batch": ("rescale", "weights", "stores", "models", "images", "runtime"),
+    "bench": ("rescale", "weights", "stores", "models", "images", "ops", "runtime"),
+    "bench.speed": ("bench", "batch", "rescale", "weights", "stores", "models", "images", "ops", "runtime"),
     "training": ("weights", "models", "images", "ops", "runtime"),
     "serve": ("rescale", "weights", "models", "images", "runtime"),
-    "cli": ("serve", "bench", "batch", "training", "rescale", "weights", "models", "images", "ops", "runtime"),
+    "cli": ("serve", "bench", "batch", "training", "rescale", "weights", "stores", "models", "images", "ops", "runtime"),
 }
 
 

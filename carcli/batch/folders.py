@@ -31,4 +31,4 @@ def make_ready(folder: Path, jobs: Iterable[Job]) -> None:
     One below it that cannot be written is a failure of its images.
     """
     writable(folder)
-    remove_leftovers({job.target.parent for job in jobs if job.target is not None})
+    remove_leftovers({job.target.parent for job in jobs if isinstance(job.target, Path)})

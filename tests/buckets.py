@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 import struct
 import threading
@@ -34,6 +36,20 @@ class Server:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What lets the AWS SDK find it."""
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        return {"AWS_ENDPOINT_URL": self.address, "AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true", **keys}
+
+    def empty(self) -> None:
+        """Remove all objects, and what is in the way."""
+        self.fault = None
+        keys = [{"Key": key} for key in self.keys()]
+        for first in range(0, len(keys), 1000):
+            self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys[first : first + 1000]})
+        self.requests.clear()
 
     def put(self, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=BUCKET, Key=key, Body=data)
@@ -98,6 +114,7 @@ def s3_server() -> Iterator[Server]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = Server()
     there = make_server("127.0.0.1", 0, server(DomainDispatcherApplication(create_backend_app)), threaded=True)
     server.port = there.server_port

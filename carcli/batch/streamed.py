@@ -39,13 +39,14 @@ class Streamed:
 
     def __post_init__(self) -> None:
         """Lists what is on this machine. Raises ``UsageError`` where the output is a file, but a folder is needed."""
-        local = [item for item in self.inputs if not isinstance(item, Url)]
+        nowhere = [item for item in self.inputs if isinstance(item, Job) and isinstance(item.source, Url)]
+        local = [item for item in self.inputs if not isinstance(item, Url) and item not in nowhere]
         output = self.output if isinstance(self.output, Path) else None
         if output is not None and not self.one_file and kind(output) not in ("nothing", "folder"):
             raise UsageError(f"{output}: is a file, but several images need a folder")
         self._left_out: Counter[str] = Counter()
         every = sources(local, output, self.recursive, self.wanted, self._left_out, self.is_passed_over)
-        self._local = found(list(every))
+        self._local = found([*nowhere, *every])
         folders = [item for item in self.inputs if isinstance(item, Url) and item.is_folder]
         self._folders = [f for i, f in enumerate(folders) if not self._is_covered(f, folders, i)]
         objects = [item for item in self.inputs if isinstance(item, Url) and not item.is_folder]

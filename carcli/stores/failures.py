@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ NO_CREDENTIALS = {
 CUT = {  # of the libraries beneath, by name: they are not imported to be told apart
     "EndpointConnectionError", "ConnectionClosedError", "ConnectTimeoutError", "ReadTimeoutError", "ResponseStreamingError",
     "IncompleteReadError", "HTTPClientError", "ClientPayloadError", "ClientConnectionError", "ServerDisconnectedError",
-    "ClientOSError", "ContentLengthError", "FSTimeoutError",
+    "ClientOSError", "ContentLengthError", "FSTimeoutError", "TimeoutError",
     "ServiceRequestError", "ServiceResponseError", "ProxyConnectionError",
 }  # fmt: skip
 HOW = {
@@ -106,7 +105,7 @@ def told(error: Exception, url: Url) -> StoreError:
         return StoreError(url, "no such object", "gone")
     if status in (301, 307):
         return StoreError(url, "the bucket is in another region; set AWS_DEFAULT_REGION to it", "bucket")
-    if names & CUT or any(isinstance(each, ConnectionError | TimeoutError | asyncio.TimeoutError) for each in chain):
+    if names & CUT or any(isinstance(each, ConnectionError | TimeoutError) for each in chain):
         return StoreError(
             url, f"the store cannot be reached, after {ATTEMPTS} attempts; run the same command again later", "busy"
         )

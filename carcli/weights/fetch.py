@@ -53,13 +53,13 @@ def _from_anywhere(
     reasons = []
     for address in addresses:
         try:
-            place = place_of(address)
-            if isinstance(place, Url):
-                copy(place, target, expected)
+            where = place_of(address)
+            if isinstance(where, Url):
+                copy(where, target, expected)
             elif "://" in address and not FILE.match(address):
                 download(session, address, resolver(session, address), target, expected, report)
             else:
-                copy(Path(os.path.expanduser(place)), target, expected)  # noqa: PTH111 - where there is no such home, it stays
+                copy(Path(os.path.expanduser(where)), target, expected)  # noqa: PTH111 - where there is no such home, it stays
             return
         except FetchError as error:
             reasons.append(f"{address}: {error}")

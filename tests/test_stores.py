@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +14,7 @@ from buckets import BUCKET
 from conftest import PHOTOS
 
 from carcli.batch import Batch, Down, Job, Options, Up, run
+from carcli.cli import app
 from carcli.errors import CarcliError, UsageError
 from carcli.stores import failures
 from carcli.stores.failures import StoreError
@@ -117,6 +118,15 @@ class TestWhatIsThere:
         for source, output in ((f"{S3}/in/", "lr"), ("in", f"{S3}/lr/")):
             down([source], output)
             assert [r.existing for r in down([source], output)] == ["same"]
+
+    def test_what_a_killed_run_left_in_a_folder_is_cleared_away(self, bucket):
+        library(bucket, 1)
+        leftover = Path("lr/deep/.carcli-0a-0a.tmp")
+        leftover.parent.mkdir(parents=True)
+        leftover.write_bytes(b"half")
+        os.utime(leftover, (0, 0))
+        down([f"{S3}/in/"], "lr")
+        assert not leftover.exists()
 
     def test_an_output_that_was_removed_is_made_again(self, bucket):
         library(bucket)
@@ -249,6 +259,15 @@ class TestWhatGetsInTheWay:
         bucket.faults("GET", "/in/1.png", (500, "InternalError"))
         assert statuses(down([f"{S3}/in/"], f"{S3}/lr/")) == ["done", "failed", "done"]
 
+    def test_what_was_begun_is_finished_where_the_listing_breaks_off(self, bucket, hasty):
+        for i in range(4):
+            bucket.put(f"in/{i}/a.png", EYES)
+        bucket.faults("GET", "prefix=in%2F2%2F&delimiter", (403, "AccessDenied"))
+        done = []
+        with pytest.raises(CarcliError, match="in/2/: access denied"):
+            done.extend(r.name for r in run(BICUBIC, [f"{S3}/in/"], f"{S3}/lr/", DEEP))
+        assert [key for key in bucket.keys("lr/") if key.endswith("png")] == ["lr/0/a.png", "lr/1/a.png"]
+
     def test_access_that_is_denied_is_said_at_once(self, bucket, hasty):
         library(bucket)
         for method, part, where in (("GET", "list-type", "in/"), ("PUT", "journal", "lr/")):
@@ -313,32 +332,34 @@ class TestWhatGetsInTheWay:
 
 
 class TestTheCommand:
-    def carcli(self, *arguments):
-        line = [sys.executable, "-m", "carcli", *arguments]
-        return subprocess.run(line, capture_output=True, text=True, check=False)
+    @pytest.fixture
+    def carcli(self, monkeypatch, capsys):
+        """Runs a command; its exit code, and what it wrote on both streams."""
 
-    def test_it_says_what_it_would_do_and_does_it(self, bucket):
+        def called(*arguments):
+            monkeypatch.setattr(sys, "argv", ["carcli", *arguments])
+            return app.run(), *capsys.readouterr()
+
+        return called
+
+    def test_it_says_what_it_would_do_and_does_it(self, bucket, carcli):
         library(bucket, 2)
-        plan = self.carcli("down", f"{S3}/in/", "-o", f"{S3}/lr/", "--model", "bicubic", "--dry-run", "--device", "cpu")
-        assert plan.stdout.splitlines()[0] == f"{S3}/in/0.png -> {S3}/lr/0.png"
-        assert plan.stdout.splitlines()[-1].startswith("2 images to do, 0 done already, 0 that cannot be; 0.071 megapixels")
+        command = ("down", f"{S3}/in/", "-o", f"{S3}/lr/", "--model", "bicubic", "--device", "cpu")
+        _, plan, _ = carcli(*command, "--dry-run")
+        assert plan.splitlines()[0] == f"{S3}/in/0.png -> {S3}/lr/0.png"
+        assert plan.splitlines()[-1].startswith("2 images to do, 0 done already, 0 that cannot be; 0.071 megapixels")
         assert bucket.keys("lr/") == []
-        done = self.carcli("down", f"{S3}/in/", "-o", f"{S3}/lr/", "--model", "bicubic", "--json", "--device", "cpu")
-        assert (done.returncode, done.stderr) == (0, "")
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [r.get("target") for r in records] == [f"{S3}/lr/0.png", f"{S3}/lr/1.png", None]
-        piped = self.carcli("down", f"{S3}/none/", "-o", "-")
-        assert (piped.returncode, piped.stdout) == (2, "")
+        code, lines, errors = carcli(*command, "--json")
+        assert (code, errors) == (0, "")
+        assert [json.loads(line).get("target") for line in lines.splitlines()] == [f"{S3}/lr/0.png", f"{S3}/lr/1.png", None]
 
-    def test_a_bucket_that_is_not_there_is_one_line(self, bucket):
-        done = self.carcli("down", "s3://no-such-bucket-at-all/", "-o", "lr")
+    def test_what_is_wrong_is_one_line(self, bucket, carcli):
         line = "carcli: s3://no-such-bucket-at-all/: there is no such bucket; create it, or correct the address\n"
-        assert (done.returncode, done.stdout, done.stderr) == (3, "", line)
-
-    def test_bench_measures_folders_of_this_machine(self, bucket):
-        done = self.carcli("bench", "--dataset", f"{S3}/in/", "--model", "bicubic")
-        assert done.returncode == 2
-        assert "bench measures folders of this machine: copy it here first" in done.stderr
+        assert carcli("down", "s3://no-such-bucket-at-all/", "-o", "lr") == (3, "", line)
+        code, _, errors = carcli("bench", "--dataset", f"{S3}/in/", "--model", "bicubic")
+        assert (code, "bench measures folders of this machine: copy it here first" in errors) == (2, True)
+        code, _, errors = carcli("down", f"{S3}/in/", "-o", "-")
+        assert (code, "-o - takes one image" in errors) == (2, True)
 
 
 def test_weights_come_from_a_mirror_in_a_store(bucket, monkeypatch, tmp_path):

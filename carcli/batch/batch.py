@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carcli.batch.estimate import Estimate, estimate, refuse_if_full
-from carcli.batch.folders import make_ready
+from carcli.batch.folders import make_ready, make_ready_below
 from carcli.batch.history import NoHistory, settled_before
 from carcli.batch.inputs import Input, Inputs, named_input, named_output
 from carcli.batch.job import Idle, Job, Result
@@ -201,7 +201,10 @@ class Batch:
             return None if self._one_file else Parts(self.output, self._settings, self._task.verb)
         if not (self.options.ignore_space or self.streams):  # a listing's end is not awaited to add up what it comes to
             refuse_if_full(self.estimate(), self.output)
-        make_ready(self.output.parent if self._one_file else self.output, [] if self.streams else self.jobs)
+        if isinstance(self.jobs, Streamed) and not self._one_file:
+            make_ready_below(self.output)
+        else:
+            make_ready(self.output.parent if self._one_file else self.output, self.jobs)
         return None if self._one_file else Journal(self.output, self._settings, self._task.verb)
 
     def _refused(self) -> Generator[Result]:

@@ -25,6 +25,15 @@ def writable(folder: Path) -> None:
         raise CarcliError(f"{folder}: cannot write there ({reason(error)}); name another folder with -o") from error
 
 
+def make_ready_below(folder: Path) -> None:
+    """Make the output folder, and clear away what killed runs left anywhere in it: its targets are not known yet.
+
+    Raises ``CarcliError``.
+    """
+    writable(folder)
+    remove_leftovers(Path(inside) for inside, _, _ in os.walk(folder))
+
+
 def make_ready(folder: Path, jobs: Iterable[Job]) -> None:
     """Make the output folder, and clear away what killed runs left in those of all targets. Raises ``CarcliError``.
 

@@ -95,7 +95,8 @@ class Pipeline:
         computed are given up, those being written are finished, and nothing is left half done.
 
         Raises ``CarcliError``, after the results of all that was begun, where the history could not
-        be told of one, or a store does nothing for many in a row: nothing more is begun then.
+        be told of one, a store cannot be listed any further, or does nothing for many in a row: nothing
+        more is begun then.
         """
         self._failures, self._ended_by, self._in_a_row = 0, None, 0
         cancel = self._cancelled = Cancel()
@@ -108,7 +109,7 @@ class Pipeline:
             while window or not ended:
                 while not (ended or window.full):
                     if pending is None:
-                        turn = None if self._stopped() else ahead.next()
+                        turn = self._next(ahead)
                         ended = turn is None
                         if turn is None or isinstance(turn, Idle):
                             break
@@ -144,6 +145,14 @@ class Pipeline:
             self._in_flight,
             self._options.room // AHEAD,
         )
+
+    def _next(self, ahead: Ahead) -> Turn | Idle | None:
+        """The next one; None at the end, and where a store cannot be listed any further."""
+        try:
+            return None if self._stopped() else ahead.next()
+        except CarcliError as error:
+            self._ended_by = error
+            return None
 
     def _prepared(self, turn: Turn, window: Window) -> _Pending | None:
         """A job with its weight; None where it is settled without work, and in the window."""

@@ -13,6 +13,7 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # the GPU kernels then run, slowly, on the CPU
+from buckets import Server, s3_server
 from hypothesis import settings
 from PIL import Image
 
@@ -68,6 +69,22 @@ def benchmarks() -> Path:
 def photo() -> np.ndarray:
     """A real photograph, (161, 221, 3) uint8: odd in both directions."""
     return np.asarray(Image.open(PHOTOS / "eyes.png").convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all: whatever speaks to it keeps its connections."""
+    with pytest.MonkeyPatch.context() as patch, s3_server() as server:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_address: Server) -> Server:
+    """A real S3 server, with an empty bucket called ``photos``; nothing is in its way yet."""
+    s3_address.empty()
+    return s3_address
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:

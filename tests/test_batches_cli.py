@@ -272,7 +272,7 @@ def test_a_pair_that_hides_is_taken_at_its_word_and_the_user_told_what_that_cost
 def test_a_watch_says_at_once_that_an_image_has_no_tag_and_then_no_more(capsys):
     report = Terminal("up", bar=False)
     untagged = Untagged("lanczos")
-    with report.begin(None):
+    with report.begin(None, endless=True):
         for name in ("a.png", "b.png"):
             report.show(Result(Path(name), None, "done", untagged=untagged), "compute")
     assert capsys.readouterr().err.count("no carcli tag") == 1

@@ -12,7 +12,7 @@ from carcli.runtime.schema import SCHEMA
 
 FIELDS = [
     "source", "target", "status", "reason", "kind", "existing", "notes", "model", "precision", "backend",
-    "input_width", "input_height", "input_bytes", "input_changed_ns",
+    "input_width", "input_height", "input_bytes", "input_changed_ns", "input_etag",
     "output_width", "output_height", "output_bytes", "format", "quality", "seconds",
 ]  # fmt: skip
 
@@ -34,7 +34,7 @@ def test_a_result_has_the_same_names_whatever_became_of_it():
     assert [through_json(record) for record in records] == records
     assert list(records[0].values()) == [
         "a.jpg", str(Path("lr/a.png")), "done", None, None, None, ["note"], "m", "bf16", "torch",
-        3, 2, 7, 9, 2, 1, 5, "jpeg", 90, 0.123,
+        3, 2, 7, 9, None, 2, 1, 5, "jpeg", 90, 0.123,
     ]  # fmt: skip
     assert (records[1]["target"], records[1]["kind"], records[1]["input_width"]) == (None, "its output is a folder", None)
     assert records[2]["existing"] == "settings"

@@ -13,6 +13,7 @@ from carcli.batch.job import Job
 from carcli.errors import CarcliError
 from carcli.runtime.names import nearest
 from carcli.runtime.paths import is_there, reason
+from carcli.stores.url import path_of
 
 if TYPE_CHECKING:
     from carcli.images.codec import Header
@@ -31,7 +32,7 @@ class Estimate:
     input_bytes: int
     pixels: int  # of the inputs
     output_bytes: int
-    free_bytes: int  # of the output's disk
+    free_bytes: int | None  # of the output's disk; None for a store
 
     @property
     def needed_bytes(self) -> int:
@@ -40,7 +41,7 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        return self.needed_bytes <= self.free_bytes
+        return self.free_bytes is None or self.needed_bytes <= self.free_bytes
 
 
 def _size(path: Path) -> int:
@@ -50,7 +51,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _free(folder: Path) -> int:
+def free(folder: Path) -> int:
     try:
         return shutil.disk_usage(nearest(folder)).free
     except OSError as error:
@@ -67,7 +68,7 @@ def estimate(
     from carcli.images import codec  # and with it Pillow
 
     refused = sum(job.target is None for job in jobs)
-    waiting = [job.source for job in jobs if job.target is not None and (overwrite or not is_there(job.target))]
+    waiting = [path_of(job.source) for job in jobs if job.target is not None and (overwrite or not is_there(path_of(job.target)))]
     probed = waiting[:: max(1, len(waiting) // PROBED)]
     headers = [header for path in probed if (header := codec.peek(path)) is not None]
     share = len(waiting) / max(len(probed), 1)
@@ -78,16 +79,16 @@ def estimate(
         input_bytes=sum(map(_size, waiting)),
         pixels=round(share * sum(header.pixels for header in headers)),
         output_bytes=round(share * bytes_a_pixel * sum(header.pixels * area(header) for header in headers)),
-        free_bytes=_free(output),
+        free_bytes=free(output),
     )
 
 
 def refuse_if_full(estimate: Estimate, output: Path) -> None:
     """Raises ``CarcliError`` where the disk cannot hold what a batch will write."""
-    if not estimate.fits:
-        free, needed = _told_apart(estimate.free_bytes, estimate.needed_bytes)
+    if estimate.free_bytes is not None and not estimate.fits:
+        left, needed = _told_apart(estimate.free_bytes, estimate.needed_bytes)
         raise CarcliError(
-            f"{output}: its disk has {free} free, and {estimate.waiting} images need about {needed}; "
+            f"{output}: its disk has {left} free, and {estimate.waiting} images need about {needed}; "
             "free some, name another disk with -o, or pass --ignore-space"
         )
 

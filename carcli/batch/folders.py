@@ -25,10 +25,19 @@ def writable(folder: Path) -> None:
         raise CarcliError(f"{folder}: cannot write there ({reason(error)}); name another folder with -o") from error
 
 
+def make_ready_below(folder: Path) -> None:
+    """Make the output folder, and clear away what killed runs left anywhere in it: its targets are not known yet.
+
+    Raises ``CarcliError``.
+    """
+    writable(folder)
+    remove_leftovers(Path(inside) for inside, _, _ in os.walk(folder))
+
+
 def make_ready(folder: Path, jobs: Iterable[Job]) -> None:
     """Make the output folder, and clear away what killed runs left in those of all targets. Raises ``CarcliError``.
 
     One below it that cannot be written is a failure of its images.
     """
     writable(folder)
-    remove_leftovers({job.target.parent for job in jobs if job.target is not None})
+    remove_leftovers({job.target.parent for job in jobs if isinstance(job.target, Path)})

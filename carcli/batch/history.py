@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from carcli.batch.job import Job, Recorded, Result
@@ -44,7 +45,7 @@ def settled_before(job: Job, options: Options, history: History) -> Result | Non
         obstacle = job.obstacle or "has no target"
         return Result(job.source, None, "failed", obstacle, job.kind or obstacle, address=job.address)
     try:
-        there = paths.kind(job.target) != "nothing"
+        there = paths.kind(job.target) != "nothing" if isinstance(job.target, Path) else bool(job.there)
     except OSError as error:
         reason = f"cannot be written ({paths.reason(error)})"
         return Result(job.source, job.target, "failed", reason, reason, address=job.address)

@@ -11,14 +11,16 @@ from carcli.batch.job import Idle, Job
 from carcli.batch.journal import Journal
 from carcli.batch.walk import Source, same
 from carcli.runtime.paths import is_there
+from carcli.stores.url import Place
 
 
 class Ours:
     """What is no input of ``verb`` in the output folder, where that is walked: results, but what ``down`` made is for ``up``."""
 
-    def __init__(self, inputs: Iterable[object], output: Path, verb: str) -> None:
-        self._output, self._verb = output, verb
-        self._in_place = any(isinstance(item, Path) and same(item, output) for item in inputs)
+    def __init__(self, inputs: Iterable[object], output: Place, verb: str) -> None:
+        self._output = output if isinstance(output, Path) else Path()  # of a store: see Streamed
+        self._verb = verb
+        self._in_place = isinstance(output, Path) and any(isinstance(item, Path) and same(item, output) for item in inputs)
         self.met = False  # whether there was anything of ours
 
     def __contains__(self, source: Source) -> bool:
@@ -29,8 +31,9 @@ class Ours:
     def noting(self, jobs: Iterable[Job | Idle]) -> Iterator[Job | Idle]:
         """Jobs, whose results are known as ours from then on; what somebody has put there meanwhile stays theirs."""
         for job in jobs:
-            if self._in_place and isinstance(job, Job) and job.target is not None and not is_there(job.target):
-                self._made.add(self._name(job.target))
+            target = job.target if isinstance(job, Job) and self._in_place else None
+            if isinstance(target, Path) and not is_there(target):
+                self._made.add(self._name(target))
             yield job
 
     @cached_property

@@ -11,20 +11,19 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from carcli.batch.job import Job
 from carcli.batch.walk import Source
 from carcli.errors import CarcliError, UsageError
 from carcli.runtime.paths import reason
+from carcli.stores.url import Place, Url, place_of
 
 MOST = 1 << 29  # bytes of a download, and of what comes in by a pipe
 BLOCK = 1 << 16
 LONGEST = 150  # characters of a name that an address gives
-ADDRESS = re.compile(r"(file|https?)://", re.IGNORECASE)
-HERE = ("", "localhost")  # hosts of file:// addresses
+HTTP = re.compile(r"https?://", re.IGNORECASE)
 
-Input = str | Path | Source  # a path, a pattern, a file:// or https:// address; or what is ready
+Input = str | Path | Source | Url  # a path, a pattern, an address of a file, of HTTP's or of a store's; or what is ready
 
 
 class Inputs:
@@ -34,7 +33,7 @@ class Inputs:
         self._folder: Path | None = None
         self._fetched: dict[str, Source | Job] = {}  # by address
 
-    def ready(self, items: Sequence[Input]) -> list[Path | Source | Job]:
+    def ready(self, items: Sequence[Input]) -> list[Path | Source | Job | Url]:
         """Paths as they are, and what addresses lead to: each downloaded once, or a job with an obstacle."""
         return [self._downloaded(item) if isinstance(item, str) else item for item in items]
 
@@ -79,31 +78,24 @@ class Inputs:
 
 
 def named_input(item: Input) -> Input:
-    """What a user names: an address as text, everything else as a path; ``file://`` is one.
+    """What a user names: an address of HTTP's as text, one of a store's as such, everything else as a path; ``file://`` is one.
 
-    Raises ``UsageError`` for a ``file://`` address that names no file of this machine.
+    Raises ``UsageError`` for a ``file://`` address that names no file of this machine, and a store's without a bucket.
     """
-    scheme = ADDRESS.match(item) if isinstance(item, str) else None
-    if scheme is None:
-        return Path(item) if isinstance(item, str) else item
-    return _local(str(item)) if scheme[1].lower() == "file" else item
+    return place_of(item) if isinstance(item, str) and HTTP.match(item) is None else item
+
+
+def named_output(output: str | Place) -> Place:
+    """Where results go: a path, or a place in a store. Raises ``UsageError`` for an address that cannot be written."""
+    if isinstance(output, str) and HTTP.match(output):
+        raise UsageError(f"{output}: cannot be written; name a folder, or s3://bucket/folder/, with -o")
+    return place_of(output)
 
 
 def name_of(address: str) -> str:
     """The name of a file that an address leads to, as its path ends; nothing in it leads to another folder."""
     name = PurePosixPath(unquote(urlsplit(address).path, errors="replace")).name
     return re.sub(r"[^\w .,()+=@~-]", "_", name)[-LONGEST:].strip(". ") or "image"
-
-
-def _local(address: str) -> Path:
-    try:
-        parts = urlsplit(address)
-        path = url2pathname(parts.path)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{address}: no address of a file") from error
-    if parts.netloc.lower() not in HERE or not path:
-        raise UsageError(f"{address}: names no file of this machine; write file:///folder/photo.jpg")
-    return Path(path)
 
 
 def _fetch(address: str, path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from carcli.rescale.resolve import Untagged
+from carcli.stores.store import Stored
+from carcli.stores.url import Place
 
 Status = Literal["done", "skipped", "failed"]
 Recorded = Literal["unknown", "same", "settings", "source"]  # what an output was made with, against now
@@ -20,11 +21,13 @@ class Job:
     the obstacle has some.
     """
 
-    source: Path
-    target: Path | None
+    source: Place
+    target: Place | None
     obstacle: str | None = None
     kind: str | None = None
     address: str | None = None  # that a user gave, of which ``source`` is a copy: an https:// one, or "standard input"
+    listed: Stored | None = None  # what its store said of the source, where it is in one
+    there: bool | None = None  # whether the target was there, where it is in a store
 
     @property
     def name(self) -> str:
@@ -45,8 +48,8 @@ class Result:
     them. ``existing`` says of a skipped one what is known of the output that is there.
     """
 
-    source: Path
-    target: Path | None
+    source: Place
+    target: Place | None
     status: Status
     reason: str | None = None  # of a failure or of skipping
     kind: str | None = None
@@ -60,6 +63,7 @@ class Result:
     output_size: tuple[int, int] | None = None
     input_bytes: int | None = None
     input_changed: int | None = None  # nanoseconds: the source's time of change when it was read
+    input_etag: str | None = None  # what the source's store called this version of it
     output_bytes: int | None = None
     format: str | None = None  # of the output
     quality: int | None = None  # where it has lost something

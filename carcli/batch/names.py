@@ -7,10 +7,14 @@ from pathlib import Path
 
 from carcli.errors import UsageError
 from carcli.runtime.paths import reason
+from carcli.stores.schemes import store_of
+from carcli.stores.url import Place, Url
 
 
-def listed(path: Path) -> list[Path | str]:
-    """The inputs that a file names. Raises ``UsageError`` where it cannot be read."""
+def listed(path: Place) -> list[Path | str]:
+    """The inputs that a file or an object names. Raises ``UsageError`` or ``StoreError`` where it cannot be read."""
+    if isinstance(path, Url):
+        return names(store_of(path).read(path)[0])
     try:
         return names(path.read_bytes())
     except OSError as error:

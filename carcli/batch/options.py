@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from carcli.errors import UsageError
 from carcli.runtime.limits import cores, memory
+from carcli.stores.url import Place
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Options:
     recursive: bool = False  # go into folders of folders
     include: tuple[str, ...] = ()  # of folders, only files like this; empty: all
     exclude: tuple[str, ...] = ()
-    from_file: Path | None = None  # names more inputs, one a line
+    from_file: Place | None = None  # names more inputs, one a line
     watch: bool = False  # go on with files that appear
     poll: float = 1.0  # seconds between looks at what is watched
     quiet_for: float = 2.0  # seconds that a watched file stays the same before it is taken to be complete

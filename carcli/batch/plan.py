@@ -17,6 +17,7 @@ from carcli.images.formats import SUFFIXES, advice
 from carcli.images.written import PNG, Format
 from carcli.runtime.names import USUAL, names_in
 from carcli.runtime.paths import is_folder, is_there, kind, reason
+from carcli.stores.url import Place, Url, path_of
 
 NOTHING = "no such file or folder"
 
@@ -56,23 +57,27 @@ def plan(
             written.named(output, form.name)
             (first,) = inputs
             source = _readable(Source(first, Path())) if isinstance(first, Path) else first
-            return [source if isinstance(source, Job) else _job(source, output, _obstacle(source.path, output))]
+            return [source if isinstance(source, Job) else _job(source, output, obstacle_at(source.path, output))]
         if kind(output) not in ("nothing", "folder"):
             raise UsageError(f"{output}: is a file, but several images need a folder")
-        return list(_jobs(list(_sources(inputs, output, recursive, wanted, left_out, skip)), output, form.suffix))
+        return list(_jobs(list(sources(inputs, output, recursive, wanted, left_out, skip)), output, form.suffix))
     except OSError as error:
         raise CarcliError(f"{error.filename or output}: {reason(error)}; name another folder with -o") from error
 
 
-def is_file_name(output: Path, inputs: Sequence[object]) -> bool:
+def is_file_name(output: Place, inputs: Sequence[object]) -> bool:
     """Whether ``-o`` names a file: one input file, an image's suffix, whether it is written or not, and no folder of that name.
 
     Of another suffix nobody can tell that it is one: ``-o 2024.05`` is a folder.
     """
-    if len(inputs) != 1 or (isinstance(inputs[0], Path) and is_folder(inputs[0])) or is_folder(output):
+    if len(inputs) != 1 or _is_folder(inputs[0]) or _is_folder(output):
         return False
     suffix = output.suffix.lower()
     return suffix in SUFFIXES or suffix in written.BY_SUFFIX or advice(suffix) is not None
+
+
+def _is_folder(place: object) -> bool:
+    return place.is_folder if isinstance(place, Url) else isinstance(place, Path) and is_folder(place)
 
 
 def _expanded(item: Path) -> Sequence[Path]:
@@ -85,9 +90,9 @@ def _expanded(item: Path) -> Sequence[Path]:
         return [item]
 
 
-def _sources(
+def sources(
     inputs: Sequence[Path | Source | Job],
-    output: Path,
+    output: Path | None,
     recursive: bool,
     wanted: Callable[[Source], bool],
     left_out: Counter[str] | None,
@@ -112,7 +117,9 @@ def _sources(
             yield candidate if isinstance(candidate, Job) else _readable(candidate)
 
 
-def _candidates(item: Path | Source | Job, recursive: bool, output: Path, skip: Callable[[Path], bool]) -> Iterable[Source | Job]:
+def _candidates(
+    item: Path | Source | Job, recursive: bool, output: Path | None, skip: Callable[[Path], bool]
+) -> Iterable[Source | Job]:
     if not isinstance(item, Path):
         return [item]
     return walk(item, recursive, output, skip) if is_folder(item) else [Source(item, Path())]
@@ -133,7 +140,7 @@ def _why_not(path: Path) -> str | None:
 
 
 def _path(candidate: Source | Job) -> Path:
-    return candidate.path if isinstance(candidate, Source) else candidate.source
+    return candidate.path if isinstance(candidate, Source) else path_of(candidate.source)
 
 
 def _jobs(every: Sequence[Source | Job], output: Path, suffix: str) -> Iterator[Job]:
@@ -153,7 +160,7 @@ def _jobs(every: Sequence[Source | Job], output: Path, suffix: str) -> Iterator[
         alone = short[key(candidate.short(suffix))] == 1
         name = candidate.short(suffix) if alone else candidate.long(suffix)
         target = output / name
-        obstacle = _obstacle(path, target, inputs.get(key(Path(name.name)), ()))
+        obstacle = obstacle_at(path, target, inputs.get(key(Path(name.name)), ()))
         if obstacle is None and owners.setdefault(key(name), path) is not path:
             obstacle = Obstacle(
                 f"would be written to {target} like {owners[key(name)]}; use another output folder for it",
@@ -168,8 +175,8 @@ def _job(source: Source, target: Path, obstacle: Obstacle | None) -> Job:
     return Job(source.path, None, obstacle.reason, obstacle.kind, source.address)
 
 
-def _obstacle(source: Path, target: Path, others: Iterable[Path] = ()) -> Obstacle | None:
-    """What stands in the way of writing ``target``; ``others`` are inputs that have its name."""
+def obstacle_at(source: Path | None, target: Path, others: Iterable[Path] = ()) -> Obstacle | None:
+    """What stands in the way of writing ``target`` from a file, or from elsewhere; ``others`` are inputs that have its name."""
     try:
         at_target = kind(target)
     except OSError as error:
@@ -178,7 +185,7 @@ def _obstacle(source: Path, target: Path, others: Iterable[Path] = ()) -> Obstac
         return Obstacle(f"{target} is a folder; use another output folder", "its output is a folder; use another output folder")
     if at_target == "nothing":
         return None
-    if same(source, target):
+    if source is not None and same(source, target):
         return Obstacle("would replace itself; name another output folder with -o")
     for other in others:
         if same(other, target):

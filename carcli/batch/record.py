@@ -43,6 +43,7 @@ def of_result(result: Result) -> dict[str, Any]:
         "input_height": input_height,
         "input_bytes": result.input_bytes,
         "input_changed_ns": result.input_changed,
+        "input_etag": result.input_etag,
         "output_width": output_width,
         "output_height": output_height,
         "output_bytes": result.output_bytes,

@@ -45,8 +45,14 @@ class Filter:
     exclude: Sequence[str] = ()
 
     def __call__(self, source: Source) -> bool:
+        return self.takes((source.folder / source.path.name).as_posix())
+
+    def takes(self, relative: str) -> bool:
+        """Whether it takes a file or an object, by what it is called below its folder."""
+        name = relative.rpartition("/")[2]
+
         def matches(pattern: str) -> bool:
-            subject = (source.folder / source.path.name).as_posix() if "/" in pattern else source.path.name
+            subject = relative if "/" in pattern else name
             return fnmatch.fnmatch(subject.casefold(), pattern.casefold())
 
         return (not self.include or any(map(matches, self.include))) and not any(map(matches, self.exclude))
@@ -65,7 +71,9 @@ def same(a: Path, b: Path) -> bool:
         return False
 
 
-def walk(top: Path, recursive: bool, output: Path, skip: Callable[[Path], bool] = lambda folder: False) -> Iterator[Source | Job]:
+def walk(
+    top: Path, recursive: bool, output: Path | None, skip: Callable[[Path], bool] = lambda folder: False
+) -> Iterator[Source | Job]:
     """Image files of a folder in order of name, those of kinds that cannot be read too.
 
     Hidden ones, links to folders, the output folder and those that ``skip`` says are left out. A folder that cannot be read
@@ -80,7 +88,9 @@ def walk(top: Path, recursive: bool, output: Path, skip: Callable[[Path], bool] 
             yield item
 
 
-def _inside(folder: _Folder, recursive: bool, output: Path, skip: Callable[[Path], bool]) -> Iterator[_Folder | Source | Job]:
+def _inside(
+    folder: _Folder, recursive: bool, output: Path | None, skip: Callable[[Path], bool]
+) -> Iterator[_Folder | Source | Job]:
     try:
         with os.scandir(folder.path) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -93,7 +103,7 @@ def _inside(folder: _Folder, recursive: bool, output: Path, skip: Callable[[Path
             continue
         path = folder.path / entry.name
         if _is_folder(entry):
-            if recursive and not entry.is_symlink() and not same(path, output) and not skip(path):
+            if recursive and not entry.is_symlink() and not (output and same(path, output)) and not skip(path):
                 yield _Folder(path, folder.below / entry.name)
         elif path.suffix.lower() in SUFFIXES or advice(path.suffix.lower()) is not None:
             yield Source(path, folder.below)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from carcli.batch.job import Idle, Job
 from carcli.runtime.files import state
+from carcli.stores.url import path_of
 
 State = tuple[int, int] | str  # a file's, or what stands in the way of one
 
@@ -39,16 +40,17 @@ def appearing(
     seen: dict[Path, _Seen] = {}
     while not stop():
         jobs = look()
-        for source in seen.keys() - {job.source for job in jobs}:
-            del seen[source]  # it may come back
+        for gone in seen.keys() - {job.source for job in jobs}:
+            del seen[path_of(gone)]  # it may come back
         for job in jobs:
+            source = path_of(job.source)
             try:
-                now: State = job.obstacle or "" if job.target is None else state(job.source)
+                now: State = job.obstacle or "" if job.target is None else state(source)
             except OSError:
                 continue  # it has just gone
-            known = seen.get(job.source)
+            known = seen.get(source)
             if known is None or known.state != now:
-                known = seen[job.source] = _Seen(now, clock())
+                known = seen[source] = _Seen(now, clock())
             if not known.tried and clock() - known.since >= quiet_for:
                 known.tried = True
                 yield job

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from carcli.errors import UsageError
 from carcli.images.formats import SUFFIXES, advice
 from carcli.runtime.paths import reason
+from carcli.stores.url import Url, place_of
 from carcli.weights import manifest
 from carcli.weights.store import dataset_folder
 
@@ -29,7 +30,9 @@ class Images:
 
 def place(name: str) -> manifest.Dataset | Path:
     """What a name means: a pinned dataset, or a folder. Raises ``UsageError`` where it means neither."""
-    folder = Path(name)
+    folder = place_of(name)
+    if isinstance(folder, Url):
+        raise UsageError(f"{name}: bench measures folders of this machine: copy it here first, as with: aws s3 sync")
     datasets = {dataset.id: dataset for dataset in manifest.manifest().datasets}
     try:
         if name.lower() in datasets and not folder.is_dir():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,17 +23,21 @@ class BatchFlags:
         list[str] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="Image files, folders of them, https:// addresses; - is standard input.",
+            help="Image files, folders of them, https:// and s3:// addresses; - is standard input.",
             show_default=False,
             autocompletion=lambda incomplete: [],  # which leaves it to the shell, that knows files
         ),
     ] = None
     output: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--output", "-o", help="Output folder; for one input also a file, whose name says its format; - is standard output."
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Output folder, also s3://…; for one input also a file, whose name says its format; - is standard output.",
+            autocompletion=lambda incomplete: [],
         ),
-    ] = Path()
+    ] = ""
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into folders of folders, keeping their structure.")] = (
         False
     )
@@ -43,7 +46,13 @@ class BatchFlags:
     ] = None
     exclude: Annotated[list[str] | None, typer.Option(help="Of folders, no files like this; repeatable.")] = None
     from_file: Annotated[
-        Path | None, typer.Option(help="Read more inputs from this file, one a line; - is standard input.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Read more inputs from this file, one a line; - is standard input.",
+            show_default=False,
+            autocompletion=lambda incomplete: [],
+        ),
     ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; otherwise they are skipped.")] = (
         False
@@ -110,7 +119,7 @@ def batch_options(output: str) -> Callable[[Callable[..., None]], Callable[..., 
         shared = inspect.signature(BatchFlags, eval_str=True).parameters
         own = inspect.signature(command, eval_str=True).parameters
         inputs, target, *others = shared.values()
-        options = [inputs, *own.values(), target.replace(default=Path(output)), *others]
+        options = [inputs, *own.values(), target.replace(default=output), *others]
         called.__signature__ = inspect.Signature([o for o in options if o.name != "flags"])  # type: ignore[attr-defined]
         called.__name__, called.__doc__ = command.__name__, command.__doc__
         return called

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -122,7 +121,7 @@ def say_waits(quiet: bool = False) -> None:
         log.propagate = False
 
 
-def say_left_out(left_out: Mapping[str, int], passed_over: Sequence[Path] = ()) -> None:
+def say_left_out(left_out: Mapping[str, int], passed_over: Sequence[object] = ()) -> None:
     """Say which images in folders were not looked at, counted by suffix, and how to go on with them; and which folders."""
     from carcli.images.formats import advice
 

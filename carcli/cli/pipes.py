@@ -14,7 +14,9 @@ from carcli.cli.common import Unwritable, excludes
 from carcli.errors import CarcliError, UsageError
 from carcli.images.written import FORMATS, PNG
 from carcli.runtime.paths import reason
+from carcli.stores.url import Url, place_of
 
+ONE = "-o - takes one image; name a folder with -o for several"
 STANDARD = "-"  # input or output, by its place
 
 
@@ -29,10 +31,15 @@ def check(flags: BatchFlags) -> None:
         return
     for option, given in {"--json": flags.as_json, "--dry-run": flags.dry_run, "--watch": flags.watch}.items():
         excludes(option, "-o -", given)
-    if len(inputs) != 1 or flags.from_file is not None or Path(inputs[0]).is_dir():
-        raise UsageError("-o - takes one image; name a folder with -o for several")
+    if len(inputs) != 1 or flags.from_file is not None or _is_folder(inputs[0]):
+        raise UsageError(ONE)
     if sys.stdout.isatty():
         raise UsageError("standard output is a terminal; send the image on, as in: carcli down photo.jpg -o - > small.png")
+
+
+def _is_folder(name: str) -> bool:
+    place = place_of(name)
+    return place.is_folder if isinstance(place, Url) else place.is_dir()
 
 
 def incoming() -> IO[bytes]:
@@ -41,12 +48,12 @@ def incoming() -> IO[bytes]:
 
 
 @contextmanager
-def outgoing(flags: BatchFlags) -> Iterator[Path]:
+def outgoing(flags: BatchFlags) -> Iterator[str | Path]:
     """The file or folder that ``-o`` names; for ``-`` a temporary file, whose bytes are written at the end, if it is there.
 
     Raises ``Unwritable`` where standard output takes no more.
     """
-    if str(flags.output) != STANDARD:
+    if flags.output != STANDARD:
         yield flags.output
         return
     form = PNG if flags.form is None else FORMATS[flags.form.value]
@@ -57,6 +64,8 @@ def outgoing(flags: BatchFlags) -> Iterator[Path]:
     with folder as name:
         target = Path(name) / f"image{form.suffix}"
         yield target
+        if target.is_dir():  # an address whose name does not say that it is a folder's
+            raise UsageError(ONE)
         try:
             sys.stdout.buffer.write(target.read_bytes())
             sys.stdout.buffer.flush()

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,6 +16,7 @@ from carcli.batch.record import of_result
 from carcli.cli.bars import progress_bar
 from carcli.cli.common import bytes_said, counted, emit, say, say_error, say_left_out
 from carcli.rescale.resolve import Untagged
+from carcli.stores.url import Place
 
 REASONS = 20  # the most frequent ones that a summary names
 EXISTING: dict[Recorded, str] = {  # what is said of outputs that were left alone
@@ -74,7 +74,7 @@ class Report(Observer):
     def __init__(self, verb: str, *, bar: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
         self.verb, self.tally = verb, Tally()
         self.left_out: Mapping[str, int] = {}  # images of kinds that are not read here, by suffix
-        self.passed_over: Sequence[Path] = ()  # folders of what was made before
+        self.passed_over: Sequence[Place] = ()  # folders of what was made before
         self._enough = enough
         self._watching = False  # no end is in sight
         columns = [
@@ -89,10 +89,10 @@ class Report(Observer):
         self._bar = progress_bar(*columns, wanted=bar)
         self._row = self._bar.add_task(verb, total=None, speed="")
 
-    def begin(self, total: int | None) -> Report:
-        """Count from now on; to be entered as a context while results come."""
+    def begin(self, total: int | None, *, endless: bool = False) -> Report:
+        """Count from now on; to be entered as a context while results come. No ``total``: nobody knows it yet."""
         self.tally = Tally()
-        self._watching = total is None
+        self._watching = endless
         self._bar.reset(self._row, total=total, speed="")
         return self
 

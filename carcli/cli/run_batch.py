@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import typer
 
@@ -36,10 +35,10 @@ from carcli.images.formats import allow_large_images
 from carcli.images.written import PNG
 from carcli.rescale.sizes import Target
 from carcli.runtime.memory import give_back_at_once
+from carcli.stores.url import place_of
 
 __all__ = ["Down", "Refinement", "Request", "Target", "Up", "carry_out"]
 
-STANDARD_INPUT = Path("-")
 LEVEL = 6  # of PNGs, where none is named
 
 
@@ -48,7 +47,7 @@ def _options(flags: BatchFlags) -> Options:
         recursive=flags.recursive,
         include=tuple(flags.include or ()),
         exclude=tuple(flags.exclude or ()),
-        from_file=None if flags.from_file == STANDARD_INPUT else flags.from_file,
+        from_file=None if flags.from_file in (None, pipes.STANDARD) else place_of(flags.from_file),
         watch=flags.watch,
         overwrite=flags.overwrite,
         update=flags.update,
@@ -70,7 +69,7 @@ def _report(flags: BatchFlags, verb: str, interrupt: Interrupt | None) -> Report
         return JsonLines(verb, bar=False, enough=enough)
     if flags.quiet:
         return Report(verb, bar=False, enough=enough)
-    return Terminal(verb, lines=str(flags.output) != pipes.STANDARD, enough=enough)
+    return Terminal(verb, lines=flags.output != pipes.STANDARD, enough=enough)
 
 
 def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
@@ -105,7 +104,7 @@ def carry_out(flags: BatchFlags, task: Task, keep: bool = False) -> None:
 
 def _inputs(flags: BatchFlags, piped: Inputs) -> list[Input]:
     """What is named as inputs; what comes in by a pipe is read."""
-    listed = names(sys.stdin.buffer.read()) if flags.from_file == STANDARD_INPUT else []
+    listed = names(sys.stdin.buffer.read()) if flags.from_file == pipes.STANDARD else []
     named = [piped.piped(pipes.incoming()) if item == pipes.STANDARD else item for item in dict.fromkeys(flags.inputs or ())]
     return [*named, *listed]
 
@@ -128,7 +127,7 @@ def _run(batch: Batch, report: Report, flags: BatchFlags, interrupt: Interrupt |
         say_error("watching; Ctrl-C ends it")
     with closing(results):  # an interrupt waits for the images being written
         try:
-            with report.begin(None if flags.watch else len(batch.jobs)):
+            with report.begin(batch.count, endless=flags.watch):
                 for result in results:
                     report.show(result, batch.slowest())
         except CarcliError:  # the journal cannot be written any more
@@ -156,10 +155,11 @@ def _say_plan(batch: Batch, flags: BatchFlags) -> None:
 
 
 def _sum(estimate: Estimate) -> str:
+    free = "" if estimate.free_bytes is None else f", {bytes_said(estimate.free_bytes)} free"
     return (
         f"{counted(estimate.waiting, 'image')} to do, {estimate.settled} done already, {estimate.refused} that cannot be; "
         f"{estimate.pixels / 1e6:.{1 if estimate.pixels >= 1e5 else 3}f} megapixels, {bytes_said(estimate.input_bytes)} -> about "
-        f"{bytes_said(estimate.output_bytes)}, {bytes_said(estimate.free_bytes)} free"
+        f"{bytes_said(estimate.output_bytes)}{free}"
     )
 
 

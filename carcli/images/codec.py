@@ -52,12 +52,13 @@ def _image(file: IO[bytes], whole: bool = True) -> tuple[Image.Image, png.Chunks
     return image, chunks
 
 
-def decode(source: Source) -> Picture:
-    """Decode an image file, or the bytes of one, according to the image policy.
+def decode(source: Source, suffix: str | None = None) -> Picture:
+    """Decode an image file, or the bytes of one called with a ``suffix``, according to the image policy.
 
     Raises ``ImageError`` with one line of reason for whatever cannot be used.
     """
-    how = formats.advice(source.suffix.lower()) if isinstance(source, Path) else None
+    suffix = source.suffix if isinstance(source, Path) else suffix
+    how = formats.advice(suffix.lower()) if suffix is not None else None
     with policy.one_line(), ExitStack() as files:
 
         def opened() -> tuple[Image.Image, png.Chunks | None]:

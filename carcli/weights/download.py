@@ -22,8 +22,12 @@ from typing import IO
 
 import requests
 
+from carcli.errors import UsageError
 from carcli.runtime import paths
 from carcli.runtime.files import remove_leftovers, write_whole
+from carcli.stores.failures import StoreError
+from carcli.stores.schemes import store_of
+from carcli.stores.url import Place, Url
 from carcli.weights.http import FetchError, Remote, body, number, reason, request
 from carcli.weights.store import cache_folder, file_digest
 
@@ -223,8 +227,16 @@ def download(
         sleep(_pause(failures, answer))
 
 
-def _blocks(source: Path) -> Iterator[bytes]:
-    """A regular file's content; nothing is waited for. Raises ``FetchError``."""
+def _blocks(source: Place, most: int) -> Iterator[bytes]:
+    """A regular file's content; nothing is waited for. An object's, of ``most`` bytes. Raises ``FetchError``."""
+    if isinstance(source, Url):
+        try:
+            yield store_of(source).read(source, most)[0]
+        except StoreError as error:
+            raise FetchError(error.why) from error
+        except UsageError as error:  # what reads it is not installed
+            raise FetchError(str(error).removeprefix(f"{source}: ")) from error
+        return
     try:
         with paths.open_ordinary(source) as file:
             while block := file.read(1 << 20):
@@ -233,15 +245,15 @@ def _blocks(source: Path) -> Iterator[bytes]:
         raise FetchError(paths.reason(error)) from error
 
 
-def copy(source: Path, target: Path, expected: Expected) -> None:
-    """Bring a file of a local mirror to ``target``, verified on the way.
+def copy(source: Place, target: Path, expected: Expected) -> None:
+    """Bring a file of a mirror, on this machine or in a store, to ``target``, verified on the way.
 
     Raises ``FetchError`` with the reason in a few words, and ``OSError`` as the disk of ``target`` does.
     """
 
     def write(file: IO[bytes]) -> None:
         sha, size = hashlib.sha256(), 0
-        for block in _blocks(source):
+        for block in _blocks(source, expected.size):
             sha.update(block)
             size += len(block)
             if size > expected.size:

@@ -13,6 +13,7 @@ import requests
 
 from carcli.errors import WeightsError
 from carcli.runtime import paths
+from carcli.stores.url import FILE, Url, place_of
 from carcli.weights import drive, manifest, mega, store
 from carcli.weights.download import Expected, Report, copy, download
 from carcli.weights.http import FetchError, Remote, new_session, understood
@@ -52,10 +53,13 @@ def _from_anywhere(
     reasons = []
     for address in addresses:
         try:
-            if "://" in address:
+            where = place_of(address)
+            if isinstance(where, Url):
+                copy(where, target, expected)
+            elif "://" in address and not FILE.match(address):
                 download(session, address, resolver(session, address), target, expected, report)
             else:
-                copy(Path(os.path.expanduser(address)), target, expected)  # noqa: PTH111 - where there is no such home, it stays
+                copy(Path(os.path.expanduser(where)), target, expected)  # noqa: PTH111 - where there is no such home, it stays
             return
         except FetchError as error:
             reasons.append(f"{address}: {error}")

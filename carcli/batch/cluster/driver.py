@@ -30,6 +30,7 @@ from carcli.batch.options import Options
 from carcli.batch.work import Task
 from carcli.errors import CarcliError
 from carcli.images.written import Encoding
+from carcli.stores.url import Place
 from carcli.version import __version__
 
 SHARE = 16  # jobs that a worker is given at once, and does over where it dies
@@ -179,8 +180,11 @@ def _a_machine() -> tuple[int, int]:
 
 def _absolute(job: Job) -> Job:
     """The same for a process that works in another folder."""
-    target = None if job.target is None else job.target.absolute()
-    return replace(job, source=Path(job.source).absolute(), target=target)
+    return replace(job, source=_from_anywhere(job.source), target=None if job.target is None else _from_anywhere(job.target))
+
+
+def _from_anywhere(place: Place) -> Place:
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def _line(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Object stores: what is kept there is read and written whole, a request each."""

@@ -1,0 +1,101 @@
+"""Many objects, and runs that are killed: on a real S3 server."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import pytest
+from buckets import BUCKET
+from conftest import noise
+from PIL import Image
+
+from carcli.batch import Down, Options, run
+from carcli.batch.listing import Found
+from carcli.batch.targets import Targets
+from carcli.stores.store import Stored
+from carcli.stores.url import Url
+
+pytestmark = pytest.mark.slow
+
+S3 = f"s3://{BUCKET}"
+OPTIONS = Options(devices=("cpu",), recursive=True)
+
+
+def png(height=8, width=8) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(noise(height, width)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_run_that_is_killed_loses_nothing_and_the_next_one_does_the_rest(bucket):
+    count, data = 120, png(96, 96)
+    bucket.fill((f"in/{i:04}.png" for i in range(count)), data)
+    line = [sys.executable, "-m", "carcli", "down", f"{S3}/in/", "-o", f"{S3}/lr/", "--model", "bicubic", "--device", "cpu", "-q"]
+    for after in (10, 40, 80):  # outputs
+        process = subprocess.Popen(line)
+        while process.poll() is None and sum(".png" in key for key in bucket.keys("lr/")) < after:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    there = [key for key in bucket.keys("lr/") if key.endswith(".png")]
+    assert len(there) >= 80
+    whole = {bucket.get(key) for key in there}
+    assert len(whole) == 1  # the same input makes the same bytes, and none is cut
+    bucket.requests.clear()
+    done = subprocess.run([*line[:-1], "--json"], capture_output=True, text=True, check=False)
+    records = [json.loads(text) for text in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert (records[-1]["done"], records[-1]["skipped"]) == (count - len(there), len(there))
+    assert bucket.asked("PUT", "/lr/0") == count - len(there)  # what was done is not done again
+    assert {bucket.get(f"lr/{i:04}.png") for i in range(count)} == whole
+    uploads = bucket.client.list_multipart_uploads(Bucket=BUCKET)
+    assert "Uploads" not in uploads  # nothing is written in parts, so nothing is left of any
+
+
+def test_of_10_000_objects_the_first_is_done_before_the_last_is_listed(bucket):
+    count = 10_000
+    bucket.fill((f"in/{i:05}.png" for i in range(count)), png())
+    bucket.requests.clear()
+    began, done, first, pages, held = time.monotonic(), 0, 0.0, 0, []
+    for result in run(Down("bicubic", 2), [f"{S3}/in/"], f"{S3}/lr/", OPTIONS):
+        done += result.status == "done"
+        if done == 1:
+            first, pages = time.monotonic() - began, bucket.asked("GET", "continuation-token")
+        if done % 2000 == 1:
+            held.append(sum(isinstance(each, Stored) for each in gc.get_objects()))
+    print(f"{count} objects in {time.monotonic() - began:.0f} s, the first after {first:.2f} s; of them {held} held at once")
+    assert done == count
+    assert pages == 0  # nine of ten pages are still to come
+    assert max(held) < 200  # what is ahead and in flight, however many there are
+    assert bucket.asked("GET", "/in/0") == count
+    assert bucket.asked("GET", "list-type") <= 2 * (count // 1000 + 2) + 6
+
+
+def test_a_million_names_are_planned_in_flat_memory(monkeypatch):
+    top = Url("s3", "b", "in/")
+    count = 1_000_000
+
+    def images():
+        for i in range(count):
+            name = f"{i:07}.jpg"
+            yield Found(name, top.below(name))
+
+    monkeypatch.setattr("carcli.batch.targets.Present", lambda output: None)
+    targets = Targets(Url("s3", "b", "lr/"), ".png", look=False)
+    tracemalloc.start()
+    began = time.monotonic()
+    last = ""
+    for job in targets.jobs(images()):
+        last = str(job.target)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{count} names in {time.monotonic() - began:.0f} s, {peak} bytes at most")
+    assert last == f"s3://b/lr/{count - 1:07}.png"
+    assert peak < 1_000_000

@@ -389,3 +389,14 @@ def test_any_store_of_fsspecs_will_do():
         store.write(Url("memory", "b", name), EYES)
     assert statuses(down(["memory://b/in/"], "memory://b/lr/")) == ["done"] * 2
     assert [r.existing for r in down(["memory://b/in/"], "memory://b/lr/")] == ["same"] * 2
+
+
+def test_a_folder_that_is_input_and_output_is_not_shrunk_again():
+    folder, webp = "memory://place/in/", Options(devices=("cpu",), format="webp")
+    for name, data in (("a.png", EYES), ("b.jpg", CAT)):
+        store_of(url_of(folder)).write(url_of(folder + name), data)
+    assert statuses(down([folder], folder, webp)) == ["done"] * 2
+    again = list(down([folder], folder, webp))
+    assert [(result.source.name, result.existing) for result in again] == [("a.png", "same"), ("b.jpg", "same")]
+    restored = run(Up(), [folder], folder, Options(devices=("cpu",), include=("*.webp",), format="avif"))
+    assert [result.status for result in restored] == ["done"] * 2

@@ -20,7 +20,7 @@ from carcli.batch.journal import Journal, verb_of
 from carcli.batch.names import listed
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
-from carcli.batch.parts import Parts, verb_in
+from carcli.batch.parts import Parts, made_in, verb_in
 from carcli.batch.plan import is_file_name, plan
 from carcli.batch.streamed import Streamed, resolved
 from carcli.batch.survey import Survey
@@ -133,7 +133,13 @@ class Batch:
             look=not options.overwrite,
             is_passed_over=self._is_passed_over,
             left_out=self.left_out,
+            ours=self._made_in_store,
         )
+
+    def _made_in_store(self) -> set[str]:
+        """Names of what is there already of this kind: none is to be shrunk, and none that was restored restored once more."""
+        assert isinstance(self.output, Url)
+        return made_in(self.output, "up" if self._task.verb == "up" else None)
 
     def _is_store_folder(self, item: Input) -> bool:
         """Whether the one input, or the output that is called like an image, is a folder of a store."""

@@ -54,6 +54,26 @@ def _parts(folder: Url) -> Iterator[Stored]:
             yield entry
 
 
+def made_in(folder: Url, verb: str | None = None) -> set[str]:
+    """Names, relative to a folder, of the results that its journal tells of; with ``verb``, of those that it made.
+
+    Raises ``CarcliError`` where it cannot be read.
+    """
+    origins = Origins("")
+    _read(folder.folder, origins)
+    return origins.made(verb)
+
+
+def _read(folder: Url, origins: Origins) -> None:
+    """Learn from all parts."""
+    with ThreadPoolExecutor(READERS, "journal") as pool:
+        parts = _parts(folder)
+        while some := list(islice(parts, READERS)):
+            for data, _ in pool.map(lambda part: store_of(part.url).read(part.url), some):
+                for line in lines(io.BytesIO(data)):
+                    origins.take(line)
+
+
 class Parts:
     """Keeps ``History``. ``settings`` and ``verb`` are as a ``Journal``'s."""
 
@@ -69,12 +89,7 @@ class Parts:
         self._waiting: list[bytes] = []
         self._since = time.monotonic()
         self._lock = threading.Lock()
-        with ThreadPoolExecutor(READERS, "journal") as pool:
-            parts = _parts(self.folder)
-            while some := list(islice(parts, READERS)):
-                for data, _ in pool.map(lambda part: store_of(part.url).read(part.url), some):
-                    for line in lines(io.BytesIO(data)):
-                        self._origins.take(line)
+        _read(self.folder, self._origins)
         begin = {"schema": SCHEMA, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": "begun"}
         self._put([json.dumps({**begin, "settings": settings, "verb": verb or None}).encode("ascii") + b"\n"])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from carcli.batch.job import Job
@@ -36,6 +37,7 @@ class Streamed:
     look: bool = True  # whether it matters what is there already
     is_passed_over: Callable[[Place], bool] = lambda folder: False
     left_out: Counter[str] = field(default_factory=Counter)
+    ours: Callable[[], Collection[str]] = frozenset  # names of results in the output that are no inputs
 
     def __post_init__(self) -> None:
         """Lists what is on this machine. Raises ``UsageError`` where the output is a file, but a folder is needed."""
@@ -66,7 +68,7 @@ class Streamed:
     def __iter__(self) -> Iterator[Job]:
         self.left_out.clear()
         self.left_out.update(self._left_out)
-        listings = [below(folder, self.recursive, self.wanted, self._skips, self.left_out) for folder in self._folders]
+        listings = [self._images_of(folder) for folder in self._folders]
         every = together([iter(self._local), named(self._objects), *listings])
         if self.one_file:
             return (self._to_file(item) for item in every)
@@ -77,6 +79,17 @@ class Streamed:
         targets = Targets(self.output, self.suffix, key=key, look=self.look, is_input=self._is_input)
         return targets.jobs(every)
 
+    def _images_of(self, folder: Url) -> Iterator[Found]:
+        """The images of a folder; where that is the output too, none that was made there."""
+        images = below(folder, self.recursive, self.wanted, self._skips, self.left_out)
+        if not (isinstance(self.output, Url) and folder == self.output.folder):
+            return images
+        return (image for image in images if image.relative not in self._ours)
+
+    @cached_property
+    def _ours(self) -> Collection[str]:
+        return self.ours()
+
     def _skips(self, folder: Url) -> bool:
         return (isinstance(self.output, Url) and folder == self.output.folder) or self.is_passed_over(folder)
 
@@ -84,6 +97,8 @@ class Streamed:
         """Whether an object may be an input too."""
         assert isinstance(self.output, Url)
         output = self.output.folder
+        if output in self._folders and url.key[len(output.key) :] in self._ours:
+            return False
         return url in self._objects or any(
             self._takes(folder, url) and not (folder.holds(output) and folder != output) for folder in self._folders
         )

@@ -179,7 +179,7 @@ def test_a_server_that_never_recovers_is_given_up(server, tmp_path, pauses):
         ("7", 7, 7),
         ("99999", 60, 60),
         ("9" * 5000, 60, 60),
-        (time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 86400)), 60, 60),
+        pytest.param(time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 86400)), 60, 60, id="tomorrow"),
     ],
 )
 def test_retry_after_is_honoured_within_reason(server, tmp_path, pauses, header, low, high):

@@ -34,6 +34,11 @@ def _status(name: str) -> float:
     return int(line.split()[1]) * 1024
 
 
+def resident() -> float:
+    """Bytes of this process in memory; NaN where it cannot be known."""
+    return _status("VmRSS")
+
+
 def reset_peak(device: torch.device) -> None:
     """Begin to watch: the peak from now on."""
     if device.type == "cuda":

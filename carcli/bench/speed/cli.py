@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from carcli.bench.speed import backends, batches, kernels, networks
+from carcli.bench.speed import backends, batches, kernels, listings, networks
 from carcli.bench.speed.scene import photograph
 from carcli.images import codec
 from carcli.images.grey import in_colour
@@ -157,3 +157,9 @@ def cluster(
 
     for count in machines or [1, 2, 4]:
         _print(clusters.measure(count, images, seconds))
+
+
+@app.command()
+def listing(images: Annotated[int, typer.Option(help="That a simulated store lists.")] = 10_000_000) -> None:
+    """What planning very many images of a store takes, and their journal."""
+    _print(listings.measure(images))

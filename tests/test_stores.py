@@ -266,7 +266,9 @@ class TestWhatGetsInTheWay:
         done = []
         with pytest.raises(CarcliError, match="in/2/: access denied"):
             done.extend(r.name for r in run(BICUBIC, [f"{S3}/in/"], f"{S3}/lr/", DEEP))
-        assert [key for key in bucket.keys("lr/") if key.endswith("png")] == ["lr/0/a.png", "lr/1/a.png"]
+        assert [key for key in bucket.keys("lr/") if key.endswith("png")] == [
+            "lr/0/a.png"
+        ]  # of 1/a nobody knows yet what else has its stem
 
     def test_access_that_is_denied_is_said_at_once(self, bucket, hasty):
         library(bucket)

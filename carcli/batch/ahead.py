@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 from carcli.batch.job import Idle, Job, Result
+from carcli.errors import CarcliError
 from carcli.stores.schemes import store_of
 from carcli.stores.store import MOST, Stored
 from carcli.stores.url import Url
@@ -42,16 +43,25 @@ class Ahead:
         self._jobs, self._settle, self._stopped = jobs, settle, stopped
         self._images, self._memory = images, memory
         self._turns: deque[Turn | Idle] = deque()
+        self._broken: CarcliError | None = None  # why there are no more
         self._pool: ThreadPoolExecutor | None = None
 
     def next(self) -> Turn | Idle | None:
-        """The next one; None at the end."""
-        while not self._turns or self._has_room():
-            job = next(self._jobs, None)
+        """The next one; None at the end. Raises what the jobs do, once those before are through."""
+        while self._broken is None and (not self._turns or self._has_room()):
+            try:
+                job = next(self._jobs, None)
+            except CarcliError as error:
+                self._broken = error
+                break
             if job is None:
                 break
             self._turns.append(job if isinstance(job, Idle) else self._turn(job))
-        return self._turns.popleft() if self._turns else None
+        if self._turns:
+            return self._turns.popleft()
+        if self._broken is not None:
+            raise self._broken
+        return None
 
     def _turn(self, job: Job) -> Turn:
         settled = self._settle(job)

@@ -60,7 +60,7 @@ def plan(
             return [source if isinstance(source, Job) else _job(source, output, obstacle_at(source.path, output))]
         if kind(output) not in ("nothing", "folder"):
             raise UsageError(f"{output}: is a file, but several images need a folder")
-        return list(_jobs(list(sources(inputs, output, recursive, wanted, left_out, skip)), output, form.suffix))
+        return list(targeted(list(sources(inputs, output, recursive, wanted, left_out, skip)), output, form.suffix))
     except OSError as error:
         raise CarcliError(f"{error.filename or output}: {reason(error)}; name another folder with -o") from error
 
@@ -143,7 +143,7 @@ def _path(candidate: Source | Job) -> Path:
     return candidate.path if isinstance(candidate, Source) else path_of(candidate.source)
 
 
-def _jobs(every: Sequence[Source | Job], output: Path, suffix: str) -> Iterator[Job]:
+def targeted(every: Sequence[Source | Job], output: Path, suffix: str) -> Iterator[Job]:
     """Give each source a target that no other has, or an obstacle."""
     sources = [source for source in every if isinstance(source, Source)]
     key = (names_in(output) if len(sources) > 1 else USUAL).key

@@ -10,14 +10,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from carcli.batch.job import Job
 from carcli.batch.listing import Found
 from carcli.batch.plan import Obstacle, obstacle_at
 from carcli.batch.present import Present
 from carcli.errors import CarcliError
-from carcli.stores.url import Place, Url
+from carcli.stores.url import Place, Url, suffix_of
 
 NO_TEXT = "has a name that is no text; rename it"
 NO_FILE = "has a name that no file can have; write into a store, or copy it under another name"
@@ -60,7 +60,7 @@ class Targets:
                 raise CarcliError(f"{image.source}: its store does not list names in order; name what is wanted with --from-file")
             before = name
             yield from self._closed(name)
-            stem = _stem(name)
+            stem = name.removesuffix(suffix_of(name))
             group = next((group for group in reversed(self._open) if group.name == stem), None)
             if group is None:
                 group = _Stem(stem)
@@ -83,9 +83,7 @@ class Targets:
     def _settled(self, group: _Stem, owners: dict[str, Place]) -> Iterator[Job]:
         alone = len(group.images) == 1
         for image in group.images:
-            name = (
-                image.relative.removesuffix(PurePosixPath(image.source.name).suffix) if alone else image.relative
-            ) + self._suffix
+            name = (image.relative.removesuffix(suffix_of(image.relative)) if alone else image.relative) + self._suffix
             yield self._job(image, name, group, owners)
         for dependent in sorted(group.dependent, key=lambda stem: stem.name):
             yield from self._settled(dependent, owners)
@@ -137,8 +135,3 @@ def place_below(output: Place, name: str) -> Place | Obstacle:
 
 def _refused(image: Found, obstacle: Obstacle) -> Job:
     return Job(image.source, None, obstacle.reason, obstacle.kind, image.address)
-
-
-def _stem(name: str) -> str:
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{PurePosixPath(last).stem}"

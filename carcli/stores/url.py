@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -36,11 +36,11 @@ class Url:
 
     @property
     def stem(self) -> str:
-        return PurePosixPath(self.name).stem
+        return self.name.removesuffix(self.suffix)
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.name).suffix
+        return suffix_of(self.name)
 
     @property
     def is_folder(self) -> bool:
@@ -64,6 +64,13 @@ class Url:
     def holds(self, other: Url) -> bool:
         """Whether another one lies in this folder, at any depth, or is it."""
         return (self.scheme, self.bucket) == (other.scheme, other.bucket) and other.key.startswith(self.folder.key)
+
+
+def suffix_of(name: str) -> str:
+    """What ``pathlib`` calls so, of the last part of a name, which it would keep."""
+    last = name.rpartition("/")[2]
+    point = last.rfind(".")
+    return last[point:] if 0 < point < len(last) - 1 else ""
 
 
 Place: TypeAlias = Path | Url

@@ -51,7 +51,7 @@ def rescaler(pair: Pair) -> PictureRescaler:
 
 def command(*arguments: object) -> list[dict[str, object]]:
     """A command's JSON lines."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json", "--device", "cpu"])
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json", "--device", "cpu", "--precision", "fp32"])
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 

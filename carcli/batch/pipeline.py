@@ -80,6 +80,7 @@ class Pipeline:
         self._observer, self._stop = observer, stop
         self._failures = 0
         self._ended_by: CarcliError | None = None  # why nothing more is begun: the history or a store is out of reach
+        self._broken: CarcliError | None = None  # why no more jobs come: what has come is done all the same
         self._in_a_row = 0  # images that a store did not give or take
         self._cancelled: Callable[[], bool] = lambda: False
 
@@ -98,7 +99,7 @@ class Pipeline:
         be told of one, a store cannot be listed any further, or does nothing for many in a row: nothing
         more is begun then.
         """
-        self._failures, self._ended_by, self._in_a_row = 0, None, 0
+        self._failures, self._ended_by, self._broken, self._in_a_row = 0, None, None, 0
         cancel = self._cancelled = Cancel()
         streams = Streams(self._workers, cancel, self.pace)
         pool = ThreadPoolExecutor(self._in_flight, "image")
@@ -123,8 +124,8 @@ class Pipeline:
                     self._failures += result.status == "failed"
                     yield result
                 window.wait()
-            if self._ended_by is not None:
-                raise self._ended_by
+            if (error := self._ended_by or self._broken) is not None:
+                raise error
         except BaseException:
             cancel.request()
             raise
@@ -151,7 +152,7 @@ class Pipeline:
         try:
             return None if self._stopped() else ahead.next()
         except CarcliError as error:
-            self._ended_by = error
+            self._broken = error
             return None
 
     def _prepared(self, turn: Turn, window: Window) -> _Pending | None:

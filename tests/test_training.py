@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -241,10 +242,19 @@ def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
     assert "smaller than a patch" in skipped["small.png"]
 
 
-SLOW = {"edsr-full-x4", "tad-recursive"}  # the widest networks, and the largest patches
+def _recipes() -> Iterator[object]:
+    """Every recipe; slow are the widest networks, the largest patches, and all but the first of a kind."""
+    kinds = set()
+    for name in recipe.names():
+        made = recipe.load(name)
+        nets = made.model.family, made.model.down.get("net"), made.model.up.get("net"), made.model.freeze
+        kind = (*nets, made.loss.carrier, made.loss.reconstruction, made.optimiser.kind)
+        slow = kind in kinds or name in ("edsr-full-x4", "tad-recursive")
+        kinds.add(kind)
+        yield pytest.param(name, marks=[pytest.mark.slow] * slow)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in recipe.names()])
+@pytest.mark.parametrize("name", list(_recipes()))
 def test_every_recipe_of_the_package_starts(name, tmp_path):
     made = recipe.load(name)
     assert len(recipe.purpose(name)) > 20

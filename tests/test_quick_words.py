@@ -62,7 +62,7 @@ WRONG = [
     ("serve --device gpu", 2, "unknown device"),
     ("export nonsense", 3, "unknown model"),
     ("export tad-x4 --precision bf16", 2, "'bf16' is not one of 'fp32', 'fp16'"),
-    ("export edsr --scale 8", 2, "export each by itself: edsr-x2 and edsr-x4-v2"),
+    ("export edsr --scale 8", 2, "export each by itself: edsr-x2 and edsr-x4-v3"),
     ("export tad-recursive --scale 8", 2, "tad-recursive (applied 3 times)"),
     ("export lanczos", 2, "computed by Pillow"),
     ("weights path nonsense", 3, "unknown checkpoint"),

@@ -58,6 +58,55 @@ def test_options_that_contradict_each_other_are_refused(options, said):
         options.check()
 
 
+@pytest.mark.parametrize("devices", [("cuda:1",), ("cuda", "cpu")])
+def test_which_gpu_a_worker_has_is_rays_to_say(devices):
+    with pytest.raises(UsageError, match="one device"):
+        Options(executor="ray", devices=devices).check()
+
+
+def test_results_that_have_not_arrived_can_be_had_where_a_run_is_cut_short():
+    ledger = Ledger(JOBS)
+    ledger.begin([0, 1, 2])
+    for number in (2, 0):
+        ledger.end(number, result_of(number))
+    assert ledger.left() == [(0, result_of(0)), (2, result_of(2))]
+    ledger.arrived([0])
+    assert ledger.left() == [(2, result_of(2))]
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 100])
+def test_each_number_is_read_once_in_shares(count):
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    from carcli.batch.cluster.numbers import Numbers
+
+    tables = [table for task in Numbers(count).get_read_tasks(-(-count // 16)) for table in task()]
+    assert [number for table in tables for number in table["id"].to_pylist()] == list(range(count))
+    assert max(len(table) for table in tables) <= 16
+
+
+@pytest.mark.parametrize(
+    ("processors", "gpus", "threads"), [(1, 0, 1), (2, 0, 1), (4, 0, 3), (16, 0, 4), (16, 8, 1), (16, 2, 4), (4, 8, 1)]
+)
+def test_each_gpu_of_a_machine_gets_a_worker(processors, gpus, threads):
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    from carcli.batch.cluster.driver import threads_of_one
+
+    assert threads_of_one(processors, gpus) == threads
+
+
+def test_what_a_worker_says_is_said_without_the_name_of_its_error():
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    from carcli.batch.cluster.driver import _line
+
+    assert _line(RuntimeError("ray::Worker()\n  File x\ncarcli.errors.UsageError: no GPU here\n")) == "no GPU here"
+
+
+def test_what_lies_on_one_machine_is_refused_before_it_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("carcli.batch.inputs._fetch", lambda *_: pytest.fail("fetched"))
+    code, _, said = command("down", "https://example.com/a.png", "-o", str(tmp_path / "lr"), "--executor", "ray")
+    assert (code, "on this machine alone" in said) == (2, True)
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("carcli.batch.options.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'carcli\[ray\]'"):
@@ -69,6 +118,8 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     [
         (["down", "photo.png", "--address", "auto"], "--address names a Ray cluster"),
         (["down", "photo.png", "--executor", "dask"], "is not one of 'threads', 'ray'"),
+        (["down", "photo.png", "-o", "-", "--executor", "ray"], "contradict each other"),
+        (["down", "-", "--executor", "ray"], "contradict each other"),
         (["down", "photo.png", "--refine", "2", "--refine-keep", "--executor", "ray"], "contradict each other"),
     ],
 )

@@ -270,3 +270,10 @@ def test_images_of_kinds_that_cannot_be_read_are_counted():
     assert left_out == {".nef": 1}
     ((named, _),) = pairs(["p/b.PSD"])
     assert named == "p/b.PSD"
+
+
+@pytest.mark.parametrize("inputs", [["p", "p/a.jpg"], ["p/a.jpg", "p"]])
+def test_a_file_that_is_named_is_taken_whatever_is_left_out_of_its_folder(inputs):
+    touch("p/a.jpg", "p/b.jpg")
+    found = pairs(inputs, wanted=Filter(exclude=["a.*"]))
+    assert sorted(found) == [("p/a.jpg", "lr/a.png"), ("p/b.jpg", "lr/b.png")]

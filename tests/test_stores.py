@@ -402,3 +402,32 @@ def test_a_folder_that_is_input_and_output_is_not_shrunk_again():
     assert [(result.source.name, result.existing) for result in again] == [("a.png", "same"), ("b.jpg", "same")]
     restored = run(Up(), [folder], folder, Options(devices=("cpu",), include=("*.webp",), format="avif"))
     assert [result.status for result in restored] == ["done"] * 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "targets"),
+    [
+        (["", "lr/"], DEEP, ["a.png", "b.png"]),  # what carcli filled is passed over, but not where it is named
+        (["", "lr/a.png"], DEEP, ["a.png", "b.png"]),
+        (["", ".hidden/c.png"], DEEP, ["b.png", "c.png"]),
+        (["", ".hidden/"], DEEP, ["b.png", "c.png"]),
+        (["", "b.png"], Options(devices=("cpu",), exclude=("b.*",)), ["b.png"]),
+        (["", "b.png"], DEEP, ["b.png"]),
+    ],
+)
+def test_what_is_named_is_taken_whatever_a_folder_that_is_named_too_leaves_out(inputs, options, targets):
+    pytest.importorskip("fsspec")
+    top = f"memory://named{abs(hash((*inputs, options)))}/"
+    for name in ("b.png", ".hidden/c.png", "made/a.png"):
+        store_of(url_of(top)).write(url_of(top + name), EYES)
+    down([f"{top}made/a.png"], f"{top}lr/")
+    excluded = Options(devices=("cpu",), recursive=options.recursive, exclude=(*options.exclude, "made/*"))
+    results = down([top + name for name in inputs], "memory://elsewhere/lr/", excluded)
+    assert sorted(Path(result.target.key).name for result in results) == targets
+
+
+def test_a_missing_bucket_ends_the_run_for_an_object_that_is_named_too(bucket):
+    with pytest.raises(CarcliError, match="no such bucket"):
+        down(["s3://missing/a.png"], "lr")
+    bucket.put("a.png", EYES)
+    assert statuses(down([f"{S3}/a.png", f"{S3}/b.png"], "lr")) == ["done", "failed"]

@@ -74,11 +74,11 @@ class Batch:
         self.encoding = self._encoded(task)
         task.check(self.encoding)
         self.options.check()
-        self._inputs = self._fetched.ready(named)
-        if self.options.executor == "ray" and any(isinstance(item, Source | Job) for item in self._inputs):
+        if self.options.executor == "ray" and any(isinstance(item, str | Source) for item in named):
             raise UsageError(
                 "what comes by a pipe or an https:// address lies on this machine alone; leave it out, or --executor ray"
             )
+        self._inputs = self._fetched.ready(named)
         self._ours = Ours(self._inputs, self.output, task.verb)
         self.left_out: Counter[str] = Counter()
         self.passed_over: list[Place] = []  # folders in folders, of what was made before

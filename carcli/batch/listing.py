@@ -58,12 +58,23 @@ def named(objects: Sequence[Url]) -> Iterator[Found]:
             if error.kind in ("bucket", "denied"):
                 raise
             return Found(url.name, url, obstacle=error.why)
+        if listed is None:
+            _refuse_without_bucket(url)
         return Found(url.name, url, listed, obstacle=None if listed else NO_OBJECT)
 
     ahead = iter(sorted(set(objects), key=lambda url: (url.name, str(url))))
     with ThreadPoolExecutor(ASKED, "stat") as pool:
         while some := list(islice(ahead, ASKED)):
             yield from pool.map(asked, some)
+
+
+def _refuse_without_bucket(url: Url) -> None:
+    """Raises ``StoreError`` where the bucket of an object is missing, which asking for the object does not tell."""
+    try:
+        next(iter(store_of(url).entries(url.parent)), None)
+    except StoreError as error:
+        if error.kind == "bucket":
+            raise
 
 
 def below(

@@ -36,7 +36,7 @@ class Options:
     workers: int = 0  # images in flight; 0: two more than the processors it may use
     memory: int = 0  # bytes that images in flight may take; 0: a half of what it may take
     executor: Literal["threads", "ray"] = "threads"  # of this process, or of a Ray cluster's machines, which see the same files
-    address: str | None = None  # of the cluster; None: the one that RAY_ADDRESS names, else this machine alone
+    address: str | None = None  # of the cluster; None: RAY_ADDRESS, else the one that runs here, else this machine alone
 
     def check(self) -> None:
         """Raises ``UsageError`` where some of it contradicts the rest, or asks for what is not installed."""
@@ -46,6 +46,10 @@ class Options:
             return
         if self.watch:
             raise UsageError("--watch stays on one machine; leave it out, or --executor ray")
+        if len(self.devices) > 1 or any(":" in device for device in self.devices):
+            raise UsageError(
+                "a worker of a cluster has one device, which Ray chooses; leave --device out, or name its kind: cuda"
+            )
         if find_spec("ray") is None or find_spec("pyarrow") is None:
             raise UsageError("--executor ray needs pip install 'carcli[ray]'")
 

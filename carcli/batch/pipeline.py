@@ -135,8 +135,12 @@ class Pipeline:
             streams.shutdown()
 
     def _stopped(self) -> bool:
+        return self._ended_by is not None or self._given_up()
+
+    def _given_up(self) -> bool:
+        """Whether nobody wants what waits to be computed; what has been begun is finished where a listing breaks off."""
         most = self._options.max_errors
-        return self._ended_by is not None or self._stop() or (most is not None and self._failures >= most)
+        return self._stop() or (most is not None and self._failures >= most)
 
     def _ahead(self, jobs: Iterable[Job | Idle], cancelled: Callable[[], bool]) -> Ahead:
         return Ahead(
@@ -232,7 +236,7 @@ class Pipeline:
             else:
                 picture = self.pace.timed("decode", lambda: codec.decode(content[0], source.suffix), spent)
             refuse_transparency(picture, self._encoding.format)  # before it is computed for nothing
-            output = streams.compute(picture, self._stopped, spent)
+            output = streams.compute(picture, self._given_up, spent)
         size, notes = picture.size, picture.notes
         del picture
 

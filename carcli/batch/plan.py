@@ -104,16 +104,13 @@ def sources(
         folder = isinstance(item, Path) and is_folder(item)
         for candidate in _candidates(item, recursive, output, skip):
             absolute = Path(os.path.abspath(_path(candidate)))
-            if absolute in seen:
+            if absolute in seen or (isinstance(candidate, Source) and folder and not wanted(candidate)):
                 continue
             seen.add(absolute)
-            if isinstance(candidate, Source) and folder:
-                if not wanted(candidate):
-                    continue
-                if candidate.unread is not None:
-                    if left_out is not None:
-                        left_out[candidate.unread] += 1
-                    continue
+            if isinstance(candidate, Source) and folder and candidate.unread is not None:
+                if left_out is not None:
+                    left_out[candidate.unread] += 1
+                continue
             yield candidate if isinstance(candidate, Job) else _readable(candidate)
 
 

@@ -52,18 +52,30 @@ class Streamed:
         folders = [item for item in self.inputs if isinstance(item, Url) and item.is_folder]
         self._folders = [f for i, f in enumerate(folders) if not self._is_covered(f, folders, i)]
         objects = [item for item in self.inputs if isinstance(item, Url) and not item.is_folder]
-        self._objects = [url for url in objects if not any(self._takes(folder, url) for folder in self._folders)]
+        self._objects = [url for url in objects if not any(self._lists(folder, url) for folder in self._folders)]
 
     def _is_covered(self, folder: Url, folders: Sequence[Url], place: int) -> bool:
         """Whether another folder that is named takes all of it."""
         return any(
-            other.holds(folder) and (other != folder or i < place) and (self.recursive or other == folder)
+            other.holds(folder) and (other != folder or i < place) and (other == folder or self._walks(other, folder))
             for i, other in enumerate(folders)
             if i != place
         )
 
     def _takes(self, folder: Url, url: Url) -> bool:
         return folder.holds(url) and (self.recursive or url.parent == folder)
+
+    def _walks(self, top: Url, folder: Url) -> bool:
+        """Whether what is in a folder below another one is listed with it."""
+        names = folder.key[len(top.key) :].split("/")[:-1]
+        ways = [top.below("/".join(names[: n + 1])).folder for n in range(len(names))]
+        return self.recursive and not any(name.startswith(".") for name in names) and not any(map(self._skips, ways))
+
+    def _lists(self, folder: Url, url: Url) -> bool:
+        """Whether an object that is named is an image of a folder that is named, too."""
+        if not self._takes(folder, url) or url.name.startswith(".") or url.suffix.lower() not in SUFFIXES:
+            return False
+        return self.wanted.takes(url.key[len(folder.key) :]) and (url.parent == folder or self._walks(folder, url.parent))
 
     def __iter__(self) -> Iterator[Job]:
         self.left_out.clear()

@@ -69,7 +69,11 @@ class BatchFlags:
         typer.Option(help="Who computes: threads of this process, or ray: a cluster, whose machines see the same files."),
     ] = Executor.threads
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster. Default: RAY_ADDRESS, else this machine alone.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Of the Ray cluster. Default: RAY_ADDRESS, else the one that runs here, else this machine alone.",
+            show_default=False,
+        ),
     ] = None
     device: Annotated[
         str,

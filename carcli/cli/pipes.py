@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from carcli.cli.batches import BatchFlags
+from carcli.cli.choices import Executor
 from carcli.cli.common import Unwritable, excludes
 from carcli.errors import CarcliError, UsageError
 from carcli.images.written import FORMATS, PNG
@@ -27,6 +28,8 @@ def check(flags: BatchFlags) -> None:
     excludes("an input -", "--from-file -", from_pipe and str(flags.from_file) == STANDARD)
     if from_pipe and sys.stdin.isatty():
         raise UsageError("standard input is a terminal; send an image into it, as in: carcli down - < photo.jpg")
+    for pipe, given in {"an input -": from_pipe, "-o -": to_pipe}.items():  # it is on this machine alone
+        excludes("--executor ray", pipe, given and flags.executor is Executor.ray)
     if not to_pipe:
         return
     for option, given in {"--json": flags.as_json, "--dry-run": flags.dry_run, "--watch": flags.watch}.items():

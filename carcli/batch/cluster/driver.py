@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ray.exceptions import RayError, UserCodeException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from carcli.batch.cluster.ledger import Ledger
+from carcli.batch.cluster.numbers import Numbers
 from carcli.batch.cluster.worker import Duty, Worker
 from carcli.batch.history import History, NoHistory, settled_before
 from carcli.batch.job import Idle, Job, Result
@@ -36,6 +38,8 @@ from carcli.version import __version__
 SHARE = 16  # jobs that a worker is given at once, and does over where it dies
 MOST_THREADS = 4  # of a worker: a machine of more processors gets several, which share memory but do not wait for each other
 LONGEST = 300  # characters of a reason
+PATIENCE = 10.0  # seconds, for what has ended where a run is cut short
+OURS = re.compile(r"carcli\.errors\.\w+: ")
 
 
 class Cluster:
@@ -78,12 +82,22 @@ class Cluster:
                 yield self._told(result)
         if not waiting or self._stopped():
             return
-        with _connected(self._options.address), _given_up_in_a_line(self._computed(waiting)) as results:
-            for number, result in results:
-                job = waiting[number]
-                yield self._told(replace(result, source=job.source, target=job.target, address=job.address))
-                if self._stopped():
-                    return
+        with _connected(self._options.address), _given_up_in_a_line():
+            ledger, untold = _ledger(waiting), dict(enumerate(waiting))
+            try:
+                with closing(self._computed(len(waiting), ledger)) as results:
+                    for number, result in results:
+                        yield self._told(_of(untold.pop(number), result))
+                        if self._stopped():
+                            break
+            except BaseException:  # whatever ended has ended, and a journal shall know
+                for number, result in _ended(ledger):
+                    if number in untold:
+                        self._told(_of(untold.pop(number), result))
+                raise
+            for number, result in _ended(ledger):
+                if number in untold:
+                    yield self._told(_of(untold.pop(number), result))
 
     def _stopped(self) -> bool:
         most = self._options.max_errors
@@ -95,17 +109,14 @@ class Cluster:
         self._observer.settled(result)
         return result
 
-    def _computed(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Result]]:
+    def _computed(self, count: int, ledger: Any) -> Generator[tuple[int, Result]]:
         processors, gpus = _a_machine()
-        threads = max(1, min(processors - 1, MOST_THREADS))
+        threads = threads_of_one(processors, gpus)
         options = replace(self._options, workers=self._options.workers or threads + 2)
-        duty = Duty(self._task, options, self._encoding, threads, __version__)
-        beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # it lives as long as we do
-        actor: Any = ray.remote(Ledger)
-        ledger = actor.options(num_cpus=0, scheduling_strategy=beside).remote([_absolute(job) for job in jobs])
-        count = len(jobs)
+        duty = Duty(self._task, options, self._encoding, threads, __version__, str(Path.cwd()))
         pool = ray.data.ActorPoolStrategy(min_size=1)
-        numbers = ray.data.range(count, override_num_blocks=-(-count // SHARE))
+        shares = -(-count // SHARE)
+        numbers = ray.data.read_datasource(Numbers(count), override_num_blocks=shares, num_cpus=0)
         results = numbers.map_batches(
             Worker,
             fn_constructor_args=(duty, ledger),
@@ -113,7 +124,7 @@ class Cluster:
             batch_format="pyarrow",
             compute=pool,
             num_gpus=1 if gpus else 0,
-            num_cpus=threads if processors > 1 else 0.5,  # what is left over hands out the numbers
+            num_cpus=threads,
         )
         table: Any  # of pyarrow's
         for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -123,34 +134,57 @@ class Cluster:
             ledger.arrived.remote(done)
 
 
-@contextmanager
-def _given_up_in_a_line(results: Iterator[tuple[int, Result]]) -> Iterator[Iterator[tuple[int, Result]]]:
-    """Results of a cluster, whose errors are one line; whatever is still computed is given up in the end."""
+def threads_of_one(processors: int, gpus: int) -> int:
+    """Threads of each worker, where machines have so many processors and GPUs."""
+    return max(1, min((processors - 1) // max(1, gpus), MOST_THREADS))
+
+
+def _ledger(jobs: Sequence[Job]) -> Any:
+    """An actor on the machine of the one who asks, that lives as long."""
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor: Any = ray.remote(Ledger)
+    return actor.options(num_cpus=0, scheduling_strategy=beside).remote([_absolute(job) for job in jobs])
+
+
+def _ended(ledger: Any) -> Sequence[tuple[int, Result]]:
+    """What ended without its result having arrived, once nobody works any more."""
     try:
-        yield results
+        left: list[tuple[int, Result]] = ray.get(ledger.left.remote(), timeout=PATIENCE)
+    except RayError:  # it went with its cluster
+        return []
+    return left
+
+
+def _of(job: Job, result: Result) -> Result:
+    """A result by the names that were given here."""
+    return replace(result, source=job.source, target=job.target, address=job.address)
+
+
+@contextmanager
+def _given_up_in_a_line() -> Iterator[None]:
+    """Errors of a cluster are one line."""
+    try:
+        yield
     except (RayError, UserCodeException, SystemException) as error:
         told = f"the cluster gave up ({_line(error)}); what is done stays, and the same command does the rest"
         raise CarcliError(told) from error
-    finally:
-        close = getattr(results, "close", None)
-        if close is not None:
-            close()
 
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    """With a cluster: the one at an address, else the one that ``RAY_ADDRESS`` names, else this machine alone for as long."""
+    """With a cluster: the one at an address, else the one that ``RAY_ADDRESS`` names or that ``ray start`` began here, else
+    this machine alone for as long."""
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it says on standard error is for its own makers
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise CarcliError(
-                f"no cluster at {address or os.environ.get('RAY_ADDRESS') or 'this machine'} ({_line(error)}); "
-                "`ray start --head` begins one, and --address names it"
-            ) from error
+        except (OSError, ValueError, RuntimeError, AssertionError, RayError) as error:
+            where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+            why = _line(error.__cause__ or error)
+            told = f"no cluster at {where} ({why}); `ray start --head` begins one, and --address names it"
+            raise CarcliError(told) from error
     _quiet()
     try:
         yield
@@ -166,7 +200,7 @@ def _quiet() -> None:
     with suppress(AttributeError):
         context.execution_options.verbose_progress = False
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it comes as an exception too
 
 
 def _a_machine() -> tuple[int, int]:
@@ -188,6 +222,7 @@ def _from_anywhere(place: Place) -> Place:
 
 
 def _line(error: BaseException) -> str:
-    """The last line of what a worker or Ray has to say."""
+    """The last line of what a worker or Ray has to say; of an error of carcli's own, what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:LONGEST]
+    last = lines[-1] if lines else type(error).__name__
+    return OURS.sub("", last)[:LONGEST]

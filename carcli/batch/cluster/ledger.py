@@ -49,3 +49,7 @@ class Ledger:
         """The results of these have reached whoever wants them."""
         for number in numbers:
             self._results.pop(number, None)
+
+    def left(self) -> list[tuple[int, Result]]:
+        """Results that have not arrived."""
+        return sorted(self._results.items(), key=lambda item: item[0])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +38,7 @@ class Duty:
     encoding: Encoding
     threads: int  # that it computes on
     version: str  # of the carcli that asks
+    folder: str  # that it works in: relative names, as a model's may be, are meant there
 
 
 class _Noting(NoHistory):
@@ -52,15 +55,24 @@ class Worker:
     """An actor of Ray Data: it loads the networks once, and maps numbers of jobs to their results."""
 
     def __init__(self, duty: Duty, ledger: Any) -> None:
+        self._ledger = ledger
+        self._error: Exception | None = None
+        try:
+            self._begin(duty)
+        except Exception as error:  # Ray would begin again and again; what a call raises ends the run
+            self._error = error
+
+    def _begin(self, duty: Duty) -> None:
         from carcli.version import __version__
 
         if duty.version != __version__:
             told = f"a machine of the cluster has carcli {__version__}, and the one that asks {duty.version}; install the same"
             raise CarcliError(told)
+        with suppress(OSError):  # whatever is named in full is found all the same
+            os.chdir(duty.folder)
         torch.set_num_threads(duty.threads)
         allow_large_images()
         give_back_at_once()
-        self._ledger = ledger
         room = duty.options.memory or memory() // 2 * duty.threads // max(duty.threads, cores())  # others are here too
         self._options = replace(duty.options, overwrite=True, memory=room)  # what stays has been decided
         self._encoding = duty.encoding
@@ -68,6 +80,8 @@ class Worker:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """A table with a column ``id`` of numbers → tables of ``id`` and the ``result`` of each, pickled."""
+        if self._error is not None:
+            raise self._error
         shares: Sequence[Share] = ray.get(self._ledger.take.remote(table["id"].to_pylist()))
         for number, result in self._results(shares):
             yield pa.table({"id": [number], "result": pa.array([pickle.dumps(result)], pa.binary())})

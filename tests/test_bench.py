@@ -22,6 +22,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from carcli.bench import analysis, compare, files, names, published, report, table
+from carcli.bench.benchmark import pairs_of
 from carcli.bench.compare import Mean, Setup, measure
 from carcli.cli import app as program
 from carcli.cli.bench_flags import BenchFlags
@@ -89,6 +90,16 @@ def test_csv_and_markdown_say_the_same():
 
 
 @pytest.mark.slow
+def test_of_all_those_are_measured_that_compute_as_asked(monkeypatch):
+    monkeypatch.setattr("carcli.bench.benchmark.manifest.entries", list)  # what is bundled takes long
+    said: list[str] = []
+    pairs = pairs_of(["all"], 4, "cpu", "bf16", say=said.append)
+    assert [pair.id for pair in pairs] == ["bicubic", "lanczos", "perceptual", "dpid", "dpid-0.5"]
+    assert said == ["l0 is left out: l0 does not compute in bf16; use fp32"]
+    with pytest.raises(UsageError, match="l0 does not compute in bf16"):
+        pairs_of(["all", "l0"], 4, "cpu", "bf16", say=said.append)
+
+
 def test_all_means_every_checkpoint_that_is_here():
     rows = json.loads(bench("--dataset", "set", "--model", "all", "--format", "json")[1])
     models = [r["model"] for r in rows]

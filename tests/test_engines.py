@@ -111,8 +111,32 @@ def test_a_graph_is_kept_and_a_damaged_one_is_made_again(backend, photo, monkeyp
 
 @pytest.mark.parametrize("backend", OTHERS[:1])
 def test_what_cannot_be_a_graph_is_refused(backend, photo):
-    with pytest.raises(carcli.CarcliError, match="lanczos is computed by torch alone"):
-        carcli.load("lanczos", backend=backend).up(photo)
+    for model in ("lanczos", "l0"):
+        with pytest.raises(UsageError, match=f"{model} is computed by torch alone, not by backend {backend}"):
+            carcli.load(model, backend=backend)
+
+
+def test_left_to_carcli_it_is_computed_by_torch(monkeypatch, photo):
+    monkeypatch.setattr(engines, "is_installed", lambda backend: True)
+    for model in ("lanczos", "l0"):
+        assert carcli.load(model, backend="auto", precision="fp32", device="cpu").backend == "torch"
+
+
+@pytest.mark.parametrize("backend", OTHERS[:1])
+def test_what_proves_to_be_no_graph_is_a_line_for_each_image_and_tried_once(backend, monkeypatch, tmp_path):
+    tried = []
+
+    def no_graph(*_: object) -> bytes:
+        tried.append(1)
+        raise ValueError("no such operator")
+
+    monkeypatch.setenv("CARCLI_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("carcli.engines.graphs.graph", no_graph)
+    for name in ("a.png", "b.png"):
+        Image.open(PHOTOS / "eyes.png").crop((0, 0, 24, 16)).save(tmp_path / name)
+    results = list(run(Down(model="bicubic", backend=backend), [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "lr"))
+    assert {r.reason for r in results} == {"bicubic is computed by torch alone (no such operator); leave --backend out"}
+    assert len(tried) == 1
 
 
 def test_a_network_elsewhere_is_one_like_any_other():

@@ -64,7 +64,10 @@ WRONG = [
     ("export tad-x4 --precision bf16", 2, "'bf16' is not one of 'fp32', 'fp16'"),
     ("export edsr --scale 8", 2, "export each by itself: edsr-x2 and edsr-x4-v3"),
     ("export tad-recursive --scale 8", 2, "tad-recursive (applied 3 times)"),
-    ("export lanczos", 2, "computed by Pillow"),
+    ("export lanczos", 2, "and is no network"),
+    ("export l0", 2, "and is no network"),
+    ("down a.png --model l0 --backend onnx", 2, "l0 is computed by torch alone"),
+    ("up a.png --model lanczos --backend openvino", 2, "lanczos is computed by torch alone"),
     ("weights path nonsense", 3, "unknown checkpoint"),
     ("info gone.png", 1, "gone.png: No such file"),
 ]

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Worker
-from carcli.engines.names import COMPUTED, TORCH, check_backend
+from carcli.engines.names import COMPUTED, TORCH, check_backend, check_computes
 from carcli.errors import UsageError
 from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
@@ -78,6 +78,7 @@ class Down:
             choices = [choose(name, scale) for scale in scales.trained]
         for choice in choices:
             choice.refuse_to_shrink()
+            check_computes(self.backend, choice)
             cost = loss(choice, encoding)
             if cost is not None and not self.lossy:
                 raise UsageError(f"{cost}; write png or webp without --quality, or pass --lossy")
@@ -177,6 +178,7 @@ class Up:
         check_backend(self.backend, self.precision)
         if self.request.model is not None:
             choice = choose(self.request.model, self.request.scale)  # an error at once, not once an image
+            check_computes(self.backend, choice)
             if self.ensemble and self.request.model not in (*families(), BEST):  # which mean a super-resolver there
                 refuse_ensemble(choice, tagged=False)
 

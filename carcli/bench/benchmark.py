@@ -11,7 +11,7 @@ from carcli.bench.compare import WIDEST_BORDER, Failed, Mean, Measured, Setup, S
 from carcli.bench.datasets import Images
 from carcli.bench.thumbnails import Thumbnails
 from carcli.engines.names import TORCH
-from carcli.errors import ImageError, WeightsError
+from carcli.errors import ImageError, UsageError, WeightsError
 from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import CLASSICAL
 from carcli.rescale.refinement import Refinement
@@ -64,6 +64,7 @@ def pairs_of(
     One of several that has none at the scale is left out, and ``say`` is told so. Raises
     ``WeightsError`` otherwise.
     """
+    named = set(models)
     if "all" in models:
         here = [entry.id for entry in manifest.entries() if entry.scale == scale and store.state(entry) != "missing"]
         models = list(dict.fromkeys([*here, *CLASSICAL, *(name for name in models if name != "all")]))
@@ -74,6 +75,11 @@ def pairs_of(
             continue
         try:
             rescaler = load(name, scale, device, precision, backend)
+        except UsageError as error:  # of what is asked of all, one does not compute so
+            if name in named:
+                raise
+            say(f"{name} is left out: {error}")
+            continue
         except WeightsError as error:
             if len(models) == 1 or "at scale" not in str(error):
                 raise

@@ -15,6 +15,7 @@ from torch import Tensor
 from carcli.engines.computing import Computing
 from carcli.engines.graphs import graph_of
 from carcli.engines.names import ONNX, OPENVINO, TORCH
+from carcli.errors import WeightsError
 from carcli.models.base import Half, Network
 from carcli.models.cascade import Cascade
 from carcli.weights.choose import Choice
@@ -40,19 +41,26 @@ class Elsewhere(Network):
         self._of = (choice, network, half)  # a tuple: no module of this one
         self._how = how
         self._compiled: dict[int, Compiled] = {}  # by threads, on which no result depends
+        self._refusal: WeightsError | None = None  # where it is no graph, which takes as long to find out as one to make
         self._lock = threading.Lock()
 
     def _computes(self) -> Compiled:
         threads = torch.get_num_threads()
         with self._lock:
+            if self._refusal is not None:
+                raise self._refusal
             if threads not in self._compiled:
                 engine: Any = importlib.import_module(MODULES[self._how.backend])
-                graph = graph_of(*self._of, engine.GRAPHS[self._how.precision])
+                try:
+                    graph = graph_of(*self._of, engine.GRAPHS[self._how.precision])
+                except WeightsError as error:
+                    self._refusal = error
+                    raise
                 self._compiled[threads] = engine.Compiled(graph, self._how.precision, threads)
             return self._compiled[threads]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raises ``CarcliError`` where the network cannot be a graph."""
+        """Raises ``WeightsError`` where the network cannot be a graph."""
         return torch.from_numpy(self._computes()(image.float().contiguous().numpy()))
 
     def shows_as_rgb(self, channels: int) -> bool:

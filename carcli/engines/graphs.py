@@ -9,7 +9,7 @@ import logging
 
 import torch
 
-from carcli.errors import CarcliError
+from carcli.errors import WeightsError
 from carcli.export.graph import graph
 from carcli.export.metadata import metadata
 from carcli.models.base import Half, Network
@@ -24,7 +24,7 @@ _log = logging.getLogger("carcli")
 
 
 def graph_of(choice: Choice, network: Network, half: Half, precision: str) -> bytes:
-    """The graph of a network that ``choice`` has, from the cache or made anew. Raises ``CarcliError`` where it cannot be one.
+    """The graph of a network that ``choice`` has, from the cache or made anew. Raises ``WeightsError`` where it cannot be one.
 
     A cached one is of the same checkpoint, version and torch, and is what was written: anything else is made again. Where
     the cache cannot be written, it is made each time.
@@ -40,7 +40,7 @@ def graph_of(choice: Choice, network: Network, half: Half, precision: str) -> by
     try:
         made = graph(network, precision, said)
     except ValueError as error:
-        raise CarcliError(f"{said['checkpoint']} is computed by torch alone ({error}); leave --backend out") from error
+        raise WeightsError(f"{said['checkpoint']} is computed by torch alone ({error}); leave --backend out") from error
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda file: file.write(digest_of(made).encode() + made))

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from carcli.errors import UsageError
 from carcli.runtime.device_names import AUTO, check_device, pick_precision
+from carcli.weights.choose import Choice
 
 TORCH, ONNX, OPENVINO = "torch", "onnx", "openvino"
 BACKENDS = (AUTO, TORCH, ONNX, OPENVINO)
@@ -36,3 +37,9 @@ def check_backend(backend: str, precision: str = AUTO, device: str = AUTO) -> No
     if not is_installed(backend):
         extra = "onnx" if backend == ONNX else "onnx,openvino"
         raise UsageError(f"backend {backend} needs more packages: pip install 'carcli[{extra}]'")
+
+
+def check_computes(backend: str, choice: Choice) -> None:
+    """Raise ``UsageError`` where an engine that is named does not compute what is chosen."""
+    if backend in COMPUTED and choice.torch_alone:
+        raise UsageError(f"{choice.description.id} is computed by torch alone, not by backend {backend}; leave one of them out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from carcli.models.foreign import Foreign
 from carcli.models.resampler_net import ContentAdaptiveResampler
 
 OPSET = 18
+_TRACING = threading.Lock()  # what traces keeps its state, as loggers and warnings do theirs, for the whole process
 INPUT, RESULT = "image", "result"
 COMPOSED: dict[Any, Callable[..., Tensor]] = {F.interpolate: operators.interpolate, torch.remainder: operators.remainder}
 
@@ -123,9 +125,9 @@ def graph(network: Network, precision: str = "fp32", metadata: Mapping[str, Any]
 
     own = _prepared(network, precision)
     try:
-        with _quietly(), _Standard():
-            program = torch.export.export(own, (_example(own),), dynamic_shapes=(_sizes(own),), strict=False)
-        with _quietly():
+        with _TRACING, _quietly():
+            with _Standard():
+                program = torch.export.export(own, (_example(own),), dynamic_shapes=(_sizes(own),), strict=False)
             exported = torch.onnx.export(
                 program, input_names=[INPUT], output_names=[RESULT], opset_version=OPSET, dynamo=True, verbose=False
             )

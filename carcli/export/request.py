@@ -23,8 +23,8 @@ def exportable(model: str, scale: int | None = None) -> Choice:
     """The checkpoint that is meant. Raises as ``choose`` does, and ``UsageError`` where it is no single pair of networks."""
     choice = choose(model, scale)
     own = choice.description
-    if own.family == "lanczos":
-        raise UsageError("lanczos is computed by Pillow, and is no network; export bicubic, or a checkpoint")
+    if choice.torch_alone:
+        raise UsageError(f"{own.id} is computed step by step, and is no network; export bicubic, or a checkpoint")
     if choice.steps:
         each = Counter(step.description.id for step in choice.steps)
         parts = " and ".join(

@@ -8,7 +8,7 @@ import torch
 
 from carcli.engines.computing import Computing, computing
 from carcli.engines.elsewhere import computed
-from carcli.engines.names import TORCH, check_backend
+from carcli.engines.names import TORCH, check_backend, check_computes
 from carcli.errors import ImageError, UsageError
 from carcli.images import grey, profile
 from carcli.images.alpha import filled
@@ -43,7 +43,10 @@ class PictureRescaler:
         self.digest = choice.digest
         self.choice = choice
         check_backend(backend, precision, str(device))
+        check_computes(backend, choice)
         self.device = device
+        if backend == AUTO and (choice.torch_alone or choice.network is not None):
+            backend = TORCH  # nobody has measured that another engine makes the same of a network of other makers
         self.computing: dict[Half, Computing] = {  # how each half is computed: what was asked, or what ``auto`` became
             "down": computing(backend, precision, "down", device, pair.down),
             "up": computing(backend, precision, "up", device, pair.up),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from carcli.errors import UsageError, WeightsError
 from carcli.images.tag import MAX_SCALE
 from carcli.images.written import Encoding
-from carcli.models.families import ALSO, CLASSICAL, FOREIGN, RESIZERS
+from carcli.models.families import ALSO, CLASSICAL, FOREIGN, RESIZERS, TORCH_ALONE
 from carcli.weights import manifest, store
 from carcli.weights.description import Description, content, described, describes_itself
 from carcli.weights.header import SAFETENSORS
@@ -62,6 +62,14 @@ class Choice:
         """Raise ``UsageError`` where there is nothing here that shrinks images so that they can be brought back."""
         if self.only_up:
             raise UsageError(f"{self.description.id} only enlarges images; shrink them with another model, edsr or tad")
+
+    @property
+    def torch_alone(self) -> bool:
+        """Whether there is a network in it that no graph can say, and that no engine but torch computes."""
+        if self.steps:
+            return any(step.torch_alone for step in self.steps)
+        own = self.description
+        return not {own.family, own.down.get("net"), own.up.get("net")}.isdisjoint(TORCH_ALONE)
 
 
 def is_file(model: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -170,3 +172,11 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
         path.write_bytes(data)
         with pytest.raises(WeightsError, match="no network that carcli exported"):
             read(path)
+
+
+def test_several_threads_may_export_at_once():
+    networks = [build("bicubic", scale, {}).up for scale in (2, 3)]
+    with ThreadPoolExecutor(2) as threads:
+        files = list(threads.map(graph, networks))
+    assert files == [graph(network) for network in networks]
+    assert logging.root.manager.disable == logging.NOTSET

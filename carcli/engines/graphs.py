@@ -9,8 +9,8 @@ import logging
 
 import torch
 
+from carcli.engines.apart import graph
 from carcli.errors import WeightsError
-from carcli.export.graph import graph
 from carcli.export.metadata import metadata
 from carcli.models.base import Half, Network
 from carcli.runtime import paths
@@ -38,7 +38,7 @@ def graph_of(choice: Choice, network: Network, half: Half, precision: str) -> by
             return kept[DIGEST:]
     _log.info("exporting %s for another engine: some seconds, once", said["checkpoint"])
     try:
-        made = graph(network, precision, said)
+        made = graph(choice, half, precision)
     except ValueError as error:
         raise WeightsError(f"{said['checkpoint']} is computed by torch alone ({error}); leave --backend out") from error
     with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from workers import Copy
 
 from carcli.batch.observer import Observer
 from carcli.batch.work import Worker
+from carcli.errors import UsageError
 from carcli.images.picture import Picture
 from carcli.images.written import Encoding
 from carcli.rescale.turn import Turn
@@ -32,6 +33,18 @@ class Slow:
 
     def load(self, device: str, observer: Observer, encoding: Encoding) -> Sequence[Worker]:
         return [Copy(lambda picture, turn: time.sleep(self.seconds))]
+
+
+@dataclass(frozen=True)
+class Refusing(Slow):
+    """Can be loaded in one process alone."""
+
+    process: int = 0
+
+    def load(self, device: str, observer: Observer, encoding: Encoding) -> Sequence[Worker]:
+        if os.getpid() != self.process:
+            raise UsageError("no such device here")
+        return super().load(device, observer, encoding)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import write_photos
-from deadly import Deadly, Slow
+from deadly import Deadly, Refusing, Slow
 
 from carcli.batch import Down, run
 from carcli.batch.journal import NAME
 from carcli.batch.options import Options
+from carcli.errors import CarcliError
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytest.importorskip("pyarrow", reason="needs the extra ray")
@@ -122,3 +123,27 @@ def test_who_asks_may_be_killed_and_ask_again(cluster, tmp_path):
     assert {result.status for result in results} == {"done", "skipped"}
     assert len(contents(tmp_path / "lr")) == 40
     assert told <= {str(result.source) for result in results if result.existing == "same"}
+
+
+def test_one_machine_of_one_processor_computes_and_what_ended_is_told_where_it_is_stopped(cluster, tmp_path, capfd):
+    photos = write_photos(tmp_path / "photos", 40, 16, 24)
+    cluster(1)
+    options, results = Options(executor="ray", address="auto"), []
+    for result in run(Slow(0.2), [photos], tmp_path / "lr", options, stop=lambda: bool(results)):
+        results.append(result)
+    assert 0 < len(results) < 40
+    assert sorted(result.target.name for result in results) == sorted(contents(tmp_path / "lr"))
+    assert sorted(line["source"] for line in journal(tmp_path / "lr")) == sorted(str(result.source) for result in results)
+    given_up = run(Slow(0.2), [photos], tmp_path / "closed", options)
+    next(given_up)
+    given_up.close()
+    assert {line["target"] for line in journal(tmp_path / "closed")} == set(contents(tmp_path / "closed"))
+    assert "raylet" not in capfd.readouterr().out  # it is JSON's
+
+
+def test_a_worker_that_cannot_begin_is_one_line_at_once(cluster, tmp_path):
+    photos = write_photos(tmp_path / "photos", 2, 16, 24)
+    cluster(1)
+    with pytest.raises(CarcliError, match="no such device here") as error:
+        list(run(Refusing(0.1, os.getpid()), [photos], tmp_path / "lr", Options(executor="ray", address="auto")))
+    assert "\n" not in str(error.value)

@@ -94,11 +94,20 @@ def test_each_gpu_of_a_machine_gets_a_worker(processors, gpus, threads):
     assert threads_of_one(processors, gpus) == threads
 
 
-def test_what_a_worker_says_is_said_without_the_name_of_its_error():
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ray::Worker()\n  File x\ncarcli.errors.UsageError: no GPU here\n\nTo change retries, configure Ray.", "no GPU here"),
+        ("a\nRuntimeError: CUDA is gone\nb", "RuntimeError: CUDA is gone"),
+        ("The worker died\nfor want of memory.", "for want of memory."),
+        ("", "RuntimeError"),
+    ],
+)
+def test_of_all_that_ray_says_the_error_is_said(text, line):
     pytest.importorskip("ray.data", reason="needs the extra ray")
     from carcli.batch.cluster.driver import _line
 
-    assert _line(RuntimeError("ray::Worker()\n  File x\ncarcli.errors.UsageError: no GPU here\n")) == "no GPU here"
+    assert _line(RuntimeError(text)) == line
 
 
 def test_what_lies_on_one_machine_is_refused_before_it_is_fetched(tmp_path, monkeypatch):

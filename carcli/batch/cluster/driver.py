@@ -39,6 +39,7 @@ SHARE = 16  # jobs that a worker is given at once, and does over where it dies
 MOST_THREADS = 4  # of a worker: a machine of more processors gets several, which share memory but do not wait for each other
 LONGEST = 300  # characters of a reason
 PATIENCE = 10.0  # seconds, for what has ended where a run is cut short
+AN_ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 OURS = re.compile(r"carcli\.errors\.\w+: ")
 
 
@@ -126,12 +127,13 @@ class Cluster:
             num_gpus=1 if gpus else 0,
             num_cpus=threads,
         )
-        table: Any  # of pyarrow's
-        for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            done = table["id"].to_pylist()
-            for number, pickled in zip(done, table["result"].to_pylist(), strict=True):
-                yield number, pickle.loads(pickled)  # of a worker of this very run
-            ledger.arrived.remote(done)
+        tables: Any = iter(results.iter_batches(batch_size=None, batch_format="pyarrow"))
+        with closing(tables):  # and with it its workers
+            for table in tables:
+                done = table["id"].to_pylist()
+                for number, pickled in zip(done, table["result"].to_pylist(), strict=True):
+                    yield number, pickle.loads(pickled)  # of a worker of this very run
+                ledger.arrived.remote(done)
 
 
 def threads_of_one(processors: int, gpus: int) -> int:
@@ -222,7 +224,7 @@ def _from_anywhere(place: Place) -> Place:
 
 
 def _line(error: BaseException) -> str:
-    """The last line of what a worker or Ray has to say; of an error of carcli's own, what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
+    """The last error that a worker or Ray names, else the last line; of an error of carcli's own, what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    last = next((line for line in reversed(lines) if AN_ERROR.match(line)), lines[-1])
     return OURS.sub("", last)[:LONGEST]

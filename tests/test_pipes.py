@@ -21,6 +21,7 @@ from carcli.batch import Down, Options, Up, inputs, run
 from carcli.batch.inputs import Inputs, name_of, named_input
 from carcli.batch.journal import NAME
 from carcli.cli import pipes
+from carcli.cli.choices import Executor
 from carcli.errors import CarcliError, UsageError
 
 EYES = PHOTOS / "eyes.png"
@@ -74,7 +75,15 @@ def test_what_cannot_be_used_is_a_line_and_no_byte():
 
 
 def flags(**given: object) -> SimpleNamespace:
-    usual = {"inputs": ["a.png"], "output": Path("-"), "from_file": None, "as_json": False, "dry_run": False, "watch": False}
+    usual = {
+        "executor": Executor.threads,
+        "inputs": ["a.png"],
+        "output": Path("-"),
+        "from_file": None,
+        "as_json": False,
+        "dry_run": False,
+        "watch": False,
+    }
     return SimpleNamespace(**{**usual, **given})
 
 

@@ -88,7 +88,8 @@ class Cluster:
             try:
                 with closing(self._computed(len(waiting), ledger)) as results:
                     for number, result in results:
-                        yield self._told(_of(untold.pop(number), result))
+                        if number in untold:  # what a lost machine had sent may come once more
+                            yield self._told(_of(untold.pop(number), result))
                         if self._stopped():
                             break
             except BaseException:  # whatever ended has ended, and a journal shall know

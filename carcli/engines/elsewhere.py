@@ -60,7 +60,14 @@ class Elsewhere(Network):
             return self._compiled[threads]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raises ``WeightsError`` where the network cannot be a graph."""
+        """Raises ``WeightsError`` where the network cannot be a graph.
+
+        Results of one column are torch's: of some, OpenVINO 2026.4 gives whatever lay in memory.
+        """
+        _, network, half = self._of
+        if half == "down" and image.shape[3] == self.scale:
+            made: Tensor = network(image)
+            return made
         return torch.from_numpy(self._computes()(image.float().contiguous().numpy()))
 
     def shows_as_rgb(self, channels: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from conftest import write_photos
 from deadly import Deadly, Refusing, Slow
 
+import carcli.batch.cluster  # noqa: F401 - before Ray, as the command line does
 from carcli.batch import Down, run
 from carcli.batch.journal import NAME
 from carcli.batch.options import Options
@@ -34,7 +35,7 @@ def cluster(monkeypatch):
     made = []
 
     def begin(nodes: int):
-        system = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
+        system = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 10}
         head = {"num_cpus": 1, "object_store_memory": 100 << 20, "_system_config": system}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         made.append(cluster)

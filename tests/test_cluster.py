@@ -22,6 +22,7 @@ from carcli.errors import CarcliError
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytest.importorskip("pyarrow", reason="needs the extra ray")
+LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="most of a minute: set CARCLI_LONG to run it")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 
 
@@ -126,6 +127,7 @@ def test_who_asks_may_be_killed_and_ask_again(cluster, tmp_path):
     assert told <= {str(result.source) for result in results if result.existing == "same"}
 
 
+@LONG
 def test_one_machine_of_one_processor_computes_and_what_ended_is_told_where_it_is_stopped(cluster, tmp_path, capfd):
     photos = write_photos(tmp_path / "photos", 40, 16, 24)
     cluster(1)
@@ -142,6 +144,7 @@ def test_one_machine_of_one_processor_computes_and_what_ended_is_told_where_it_i
     assert "raylet" not in capfd.readouterr().out  # it is JSON's
 
 
+@LONG
 def test_a_worker_that_cannot_begin_is_one_line_at_once(cluster, tmp_path):
     photos = write_photos(tmp_path / "photos", 2, 16, 24)
     cluster(1)

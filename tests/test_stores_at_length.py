@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -59,8 +60,8 @@ def test_a_run_that_is_killed_loses_nothing_and_the_next_one_does_the_rest(bucke
     assert "Uploads" not in uploads  # nothing is written in parts, so nothing is left of any
 
 
-def test_of_10_000_objects_the_first_is_done_before_the_last_is_listed(bucket):
-    count = 10_000
+def test_of_thousands_of_objects_the_first_is_done_before_the_last_is_listed(bucket):
+    count = 10_000 if "CARCLI_LONG" in os.environ else 2_500
     bucket.fill((f"in/{i:05}.png" for i in range(count)), png())
     bucket.requests.clear()
     began, done, first, pages, held = time.monotonic(), 0, 0.0, 0, []
@@ -68,11 +69,11 @@ def test_of_10_000_objects_the_first_is_done_before_the_last_is_listed(bucket):
         done += result.status == "done"
         if done == 1:
             first, pages = time.monotonic() - began, bucket.asked("GET", "continuation-token")
-        if done % 2000 == 1:
+        if done % 500 == 1:
             held.append(sum(type(each) is Stored for each in gc.get_objects()))
     print(f"{count} objects in {time.monotonic() - began:.0f} s, the first after {first:.2f} s; of them {held} held at once")
     assert done == count
-    assert pages == 0  # nine of ten pages are still to come
+    assert pages == 0  # all pages but the first are still to come
     assert max(held) < 200  # what is ahead and in flight, however many there are
     assert bucket.asked("GET", "/in/0") == count
     assert bucket.asked("GET", "list-type") <= 2 * (count // 1000 + 2) + 6

@@ -100,6 +100,7 @@ def test_of_all_those_are_measured_that_compute_as_asked(monkeypatch):
         pairs_of(["all", "l0"], 4, "cpu", "bf16", say=said.append)
 
 
+@pytest.mark.slow
 def test_all_means_every_checkpoint_that_is_here():
     rows = json.loads(bench("--dataset", "set", "--model", "all", "--format", "json")[1])
     models = [r["model"] for r in rows]

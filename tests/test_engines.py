@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -28,12 +29,16 @@ OTHERS = [
 ]
 
 
+LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="a minute each: set CARCLI_LONG to run them")
+
+
 def levels(a: np.ndarray, b: np.ndarray) -> int:
     """By how much 8-bit images differ at most."""
     assert a.shape == b.shape
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", OTHERS)
 def test_an_image_is_within_one_level_of_torchs_whole_and_in_tiles(backend, photo):
     here, there = carcli.load("tad-x4", device="cpu"), carcli.load("tad-x4", backend=backend)
@@ -46,7 +51,9 @@ def test_an_image_is_within_one_level_of_torchs_whole_and_in_tiles(backend, phot
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("model", ["edsr-x4-v2", "edsr-base-x2", "tad-grey", "tad-paper-x2", "tad-x2+tad-x4", "bicubic"])
+@pytest.mark.parametrize(
+    "model", ["edsr-x4-v3", "edsr-base-x2", "tad-grey", pytest.param("tad-paper-x2", marks=LONG), "tad-x2+tad-x4", "bicubic"]
+)
 def test_so_are_those_of_every_family(backend, model, photo):
     here, there = carcli.load(model, device="cpu"), carcli.load(model, backend=backend)
     for image in (photo, photo[:1, :1], photo[:37, :5], photo[..., 0]):
@@ -55,9 +62,10 @@ def test_so_are_those_of_every_family(backend, model, photo):
         assert levels(there.up(small), here.up(small)) <= 1
 
 
-SET5 = ["edsr-x4-v2", "edsr-x2", "edsr-base-x4", "tad-x4", "tad-x2", "tad-grey", "tad-jpeg-x4"]
+SET5 = ["edsr-x4-v3", "edsr-x2", "edsr-base-x4", "tad-x4", "tad-x2", "tad-grey", "tad-jpeg-x4"]
 
 
+@LONG
 @pytest.mark.slow
 @pytest.mark.benchmark
 @pytest.mark.parametrize("backend", OTHERS)
@@ -96,6 +104,7 @@ def test_a_batch_keeps_tags_and_says_how_it_was_computed(backend, tmp_path):
     assert line["settings"] == f"as tagged xas tagged {backend} fp32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", OTHERS[:1])
 def test_a_graph_is_kept_and_a_damaged_one_is_made_again(backend, photo, monkeypatch, tmp_path):
     monkeypatch.setenv("CARCLI_HOME", str(tmp_path))

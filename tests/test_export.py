@@ -99,6 +99,7 @@ def test_a_network_of_other_makers_takes_one_image_at_a_time():
         np.testing.assert_allclose(computed(graph(network), image), network(image).numpy(), atol=LEVEL / 100)
 
 
+@pytest.mark.slow
 def test_half_precision_takes_half_the_bytes_and_keeps_what_must_be_exact():
     network = tiny("edsr", 4, up={"features": 32, "blocks": 2, "tail": "direct"}).up
     data = graph(network, "fp16")
@@ -113,6 +114,7 @@ def test_half_precision_takes_half_the_bytes_and_keeps_what_must_be_exact():
         np.testing.assert_allclose(result, network(image).numpy(), atol=LEVEL)
 
 
+@pytest.mark.slow
 def test_a_caller_that_computes_in_half_precision_gets_the_same_graph():
     network = tiny("edsr", 2, up={**TINY, "tail": "direct"}).up
     with torch.autocast("cpu", torch.bfloat16):
@@ -157,6 +159,7 @@ def test_files_that_are_there_stay(tmp_path):
     assert [file.half for file in export("bicubic", tmp_path, overwrite=True)] == ["down", "up"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     result = CliRunner().invoke(app, ["export", "bicubic", "-o", str(tmp_path / "file")])
@@ -174,6 +177,7 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
             read(path)
 
 
+@pytest.mark.slow
 def test_several_threads_may_export_at_once():
     networks = [build("bicubic", scale, {}).up for scale in (2, 3)]
     with ThreadPoolExecutor(2) as threads:

@@ -114,6 +114,7 @@ def trained(tmp_path_factory):
     return train(made, [photographs], Run(folder / "run", 1, steps=4)), made, photographs
 
 
+@pytest.mark.slow
 def test_it_trains_into_a_file_that_has_its_weights_once(trained, photo):
     best, _, _ = trained
     again = load(str(best), None, "cpu")

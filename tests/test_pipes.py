@@ -68,6 +68,7 @@ def test_bytes_in_and_bytes_out_are_what_files_would_be():
     assert result.target.read_bytes() == down.stdout
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_a_line_and_no_byte():
     done = piped("down", "-", "-o", "-", data=b"junk")
     assert (done.returncode, done.stdout) == (1, b"")

@@ -124,6 +124,7 @@ def test_a_mirror_that_makes_no_sense_is_one_line(fetched, monkeypatch, mirror):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_when_all_sources_fail_every_reason_is_told_with_what_to_do(mirror):
     mirror.faults = Faults(statuses=[404])
     with pytest.raises(WeightsError) as caught:

@@ -247,8 +247,7 @@ def _recipes() -> Iterator[object]:
     kinds = set()
     for name in recipe.names():
         made = recipe.load(name)
-        nets = made.model.family, made.model.down.get("net"), made.model.up.get("net"), made.model.freeze
-        kind = (*nets, made.loss.carrier, made.loss.reconstruction, made.optimiser.kind)
+        kind = made.model.family, made.model.down.get("net"), made.loss.carrier, made.loss.reconstruction, made.optimiser.kind
         slow = kind in kinds or name in ("edsr-full-x4", "tad-recursive")
         kinds.add(kind)
         yield pytest.param(name, marks=[pytest.mark.slow] * slow)

@@ -130,7 +130,7 @@ def photographs(tmp_path_factory):
     return write_photos(tmp_path_factory.mktemp("upscalers") / "photos", 12, 48, 48)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", [net if net == "vdsr" else pytest.param(net, marks=pytest.mark.slow) for net in NETS])
 def test_a_few_steps_train_both_halves(net, photographs, tmp_path):
     made = recipe.change(
         recipe.load(f"{net}-x4"),

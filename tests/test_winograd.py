@@ -35,6 +35,7 @@ def test_values_and_gradients_are_those_of_a_convolution(batch, inputs, outputs,
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_any_memory_layout(layout):
     x = torch.randn(2, 16, 9, 10).to(memory_format=layout)

@@ -60,6 +60,7 @@ def test_a_white_logo_stays_white(model, scale, hidden):
     assert np.abs(restored.alpha.astype(int) - logo(hidden).alpha).mean() < 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "scale"), [("tad", 4), ("edsr", 2)])
 @pytest.mark.parametrize("method", ["fast", "hcd"])
 def test_a_white_logo_stays_white_when_it_is_refined(model, scale, method):

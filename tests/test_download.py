@@ -303,6 +303,7 @@ HEADS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", HEADS, ids=range(len(HEADS)))
 def test_an_answer_that_makes_no_sense_is_one_line(server, tmp_path, pauses, answer):
     server.faults = Faults(raw=[answer] * 9)
@@ -461,6 +462,7 @@ def test_a_mega_file_with_a_wrong_mac_is_refused(server, tmp_path, home):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -322,6 +322,7 @@ def test_info_says_that_the_original_was_grey(tmp_path, tad, crop):
 # Refinement
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fast", "hcd"])
 @pytest.mark.parametrize("keep_grey", [False, True])
 def test_grey_is_refined_in_as_many_channels_as_its_lr_has(tad, crop, method, keep_grey):

@@ -76,6 +76,7 @@ def test_the_names_in_events_and_in_the_journal_are_the_same_and_versioned(photo
         assert not any(isinstance(value, list) and value for value in event.values())
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_reason_to_fail_or_to_print_into_an_image(photos, closed):

@@ -46,6 +46,7 @@ def resampling(image, taps, scale, heads):
     return Resampling(image, *taps, scale=scale, heads=heads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("heads", HEADS)
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_up_in_tiles_equals_up_whole(kind, height, width, tile):
     close(got, whole(network, image, False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("down", [True, False])
 def test_full_depth_halo_is_wide_enough(scale, down):
@@ -162,6 +163,7 @@ def test_half_precision_is_close(precision):
     assert np.abs(full - half).mean() < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [2, 3, 100])
 def test_tiles_computed_together_are_as_those_one_by_one(monkeypatch, at_once):
     sizes = []

@@ -144,7 +144,7 @@ def threads_of_one(processors: int, gpus: int) -> int:
 
 def _ledger(jobs: Sequence[Job]) -> Any:
     """An actor on the machine of the one who asks, that lives as long."""
-    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Ledger)
     return actor.options(num_cpus=0, scheduling_strategy=beside).remote([_absolute(job) for job in jobs])
 

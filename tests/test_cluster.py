@@ -90,6 +90,7 @@ def test_an_image_that_kills_its_worker_is_given_up_after_two_tries_and_the_rest
     assert (tmp_path / "log").read_text().count("died") == 2
 
 
+@LONG
 def test_a_machine_that_is_lost_loses_nothing(cluster, tmp_path):
     photos = write_photos(tmp_path / "photos", 40, 16, 24)
     machines = cluster(3)
@@ -106,6 +107,7 @@ def test_a_machine_that_is_lost_loses_nothing(cluster, tmp_path):
     assert len(contents(tmp_path / "lr")) == 40
 
 
+@LONG
 def test_who_asks_may_be_killed_and_ask_again(cluster, tmp_path):
     photos = write_photos(tmp_path / "photos", 40, 16, 24)
     address = cluster(2).address

@@ -52,7 +52,15 @@ def test_an_image_is_within_one_level_of_torchs_whole_and_in_tiles(backend, phot
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize(
-    "model", ["edsr-x4-v3", "edsr-base-x2", "tad-grey", pytest.param("tad-paper-x2", marks=LONG), "tad-x2+tad-x4", "bicubic"]
+    "model",
+    [
+        pytest.param("edsr-x4-v3", marks=LONG),
+        pytest.param("edsr-base-x2", marks=LONG),
+        "tad-grey",
+        pytest.param("tad-paper-x2", marks=LONG),
+        pytest.param("tad-x2+tad-x4", marks=LONG),
+        "bicubic",
+    ],
 )
 def test_so_are_those_of_every_family(backend, model, photo):
     here, there = carcli.load(model, device="cpu"), carcli.load(model, backend=backend)

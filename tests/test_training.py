@@ -242,15 +242,18 @@ def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
     assert "smaller than a patch" in skipped["small.png"]
 
 
+LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="a minute for all of them: set CARCLI_LONG to run them")
+
+
 def _recipes() -> Iterator[object]:
-    """Every recipe; slow are the widest networks, the largest patches, and all but the first of a kind."""
+    """Every recipe; for long runs alone are the widest networks, the largest patches, and all but the first of a kind."""
     kinds = set()
     for name in recipe.names():
         made = recipe.load(name)
         kind = made.model.family, made.model.down.get("net"), made.loss.carrier, made.loss.reconstruction, made.optimiser.kind
         slow = kind in kinds or name in ("edsr-full-x4", "tad-recursive")
         kinds.add(kind)
-        yield pytest.param(name, marks=[pytest.mark.slow] * slow)
+        yield pytest.param(name, marks=[pytest.mark.slow, LONG] if slow else [])
 
 
 @pytest.mark.parametrize("name", list(_recipes()))

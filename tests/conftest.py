@@ -18,6 +18,7 @@ from hypothesis import settings
 from PIL import Image
 
 PHOTOS = Path(__file__).parent / "photos"
+LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="takes a minute or more: set CARCLI_LONG to run it")
 
 settings.register_profile("carcli", database=None)  # a checkout may be read-only
 settings.load_profile("carcli")

@@ -1,9 +1,8 @@
-"""Tasks for clusters, whose workers take their time, or die."""
+"""Tasks for clusters, whose workers die, or do not begin."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import ClassVar
 
 from workers import Copy
 
-from carcli.batch.observer import Observer
+from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Worker
+from carcli.bench.speed.clusters import Wait
 from carcli.errors import UsageError
 from carcli.images.picture import Picture
 from carcli.images.written import Encoding
@@ -20,28 +20,12 @@ from carcli.rescale.turn import Turn
 
 
 @dataclass(frozen=True)
-class Slow:
-    """Takes so many seconds for each picture."""
-
-    verb: ClassVar[str] = "down"
-    makes_lr: ClassVar[bool] = False
-
-    seconds: float
-
-    def check(self, encoding: Encoding) -> None:
-        pass
-
-    def load(self, device: str, observer: Observer, encoding: Encoding) -> Sequence[Worker]:
-        return [Copy(lambda picture, turn: time.sleep(self.seconds))]
-
-
-@dataclass(frozen=True)
-class Refusing(Slow):
+class Refusing(Wait):
     """Can be loaded in one process alone."""
 
     process: int = 0
 
-    def load(self, device: str, observer: Observer, encoding: Encoding) -> Sequence[Worker]:
+    def load(self, device: str, observer: Observer = SILENT, encoding: Encoding | None = None) -> Sequence[Worker]:
         if os.getpid() != self.process:
             raise UsageError("no such device here")
         return super().load(device, observer, encoding)

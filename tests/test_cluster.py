@@ -11,18 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import write_photos
-from deadly import Deadly, Refusing, Slow
+from conftest import LONG, write_photos
+from deadly import Deadly, Refusing
 
 import carcli.batch.cluster  # noqa: F401 - before Ray, as the command line does
 from carcli.batch import Down, run
 from carcli.batch.journal import NAME
 from carcli.batch.options import Options
+from carcli.bench.speed.clusters import Wait
 from carcli.errors import CarcliError
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytest.importorskip("pyarrow", reason="needs the extra ray")
-LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="most of a minute: set CARCLI_LONG to run it")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 
 
@@ -95,7 +95,7 @@ def test_a_machine_that_is_lost_loses_nothing(cluster, tmp_path):
     photos = write_photos(tmp_path / "photos", 40, 16, 24)
     machines = cluster(3)
     results, lost = [], None
-    for result in run(Slow(0.2), [photos], tmp_path / "lr", Options(executor="ray", address="auto")):
+    for result in run(Wait(0.2), [photos], tmp_path / "lr", Options(executor="ray", address="auto")):
         results.append(result)
         if len(results) == 5:
             own = ray.get_runtime_context().get_node_id()  # the machine of the one who asks is not the one that is lost
@@ -111,8 +111,8 @@ def test_a_machine_that_is_lost_loses_nothing(cluster, tmp_path):
 def test_who_asks_may_be_killed_and_ask_again(cluster, tmp_path):
     photos = write_photos(tmp_path / "photos", 40, 16, 24)
     address = cluster(2).address
-    script = "import sys; from pathlib import Path; from carcli.batch import run, Options; from deadly import Slow\n"
-    script += "for _ in run(Slow(0.2), [sys.argv[1]], sys.argv[2], Options(executor='ray', address=sys.argv[3])): pass"
+    script = "import sys; from carcli.batch import run, Options; from carcli.bench.speed.clusters import Wait\n"
+    script += "for _ in run(Wait(0.2), [sys.argv[1]], sys.argv[2], Options(executor='ray', address=sys.argv[3])): pass"
     asking = subprocess.Popen([sys.executable, "-c", script, str(photos), str(tmp_path / "lr"), address])
     end = time.monotonic() + 90
     while not ((tmp_path / "lr" / NAME).exists() and len(journal(tmp_path / "lr")) >= 5):
@@ -123,7 +123,7 @@ def test_who_asks_may_be_killed_and_ask_again(cluster, tmp_path):
     asking.wait()
     told = {line["source"] for line in journal(tmp_path / "lr")}
     assert 5 <= len(told) < 40
-    results = list(run(Slow(0.2), [photos], tmp_path / "lr", Options(executor="ray", address="auto")))
+    results = list(run(Wait(0.2), [photos], tmp_path / "lr", Options(executor="ray", address="auto")))
     assert {result.status for result in results} == {"done", "skipped"}
     assert len(contents(tmp_path / "lr")) == 40
     assert told <= {str(result.source) for result in results if result.existing == "same"}
@@ -134,12 +134,12 @@ def test_one_machine_of_one_processor_computes_and_what_ended_is_told_where_it_i
     photos = write_photos(tmp_path / "photos", 40, 16, 24)
     cluster(1)
     options, results = Options(executor="ray", address="auto"), []
-    for result in run(Slow(0.2), [photos], tmp_path / "lr", options, stop=lambda: bool(results)):
+    for result in run(Wait(0.2), [photos], tmp_path / "lr", options, stop=lambda: bool(results)):
         results.append(result)
     assert 0 < len(results) < 40
     assert sorted(result.target.name for result in results) == sorted(contents(tmp_path / "lr"))
     assert sorted(line["source"] for line in journal(tmp_path / "lr")) == sorted(str(result.source) for result in results)
-    given_up = run(Slow(0.2), [photos], tmp_path / "closed", options)
+    given_up = run(Wait(0.2), [photos], tmp_path / "closed", options)
     next(given_up)
     given_up.close()
     assert {line["target"] for line in journal(tmp_path / "closed")} == set(contents(tmp_path / "closed"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
 import numpy as np
 import pytest
 import torch
+from conftest import LONG, PHOTOS
 from PIL import Image
 
 import carcli
@@ -20,16 +20,12 @@ from carcli.errors import UsageError
 from carcli.models.registry import build
 from carcli.rescale.rescaler import load_networks
 from carcli.weights import store
-from tests.conftest import PHOTOS
 
 CPU = torch.device("cpu")
 OTHERS = [
     pytest.param(name, marks=pytest.mark.skipif(not is_installed(name), reason=f"{name} is not installed"))
     for name in ("onnx", "openvino")
 ]
-
-
-LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="a minute each: set CARCLI_LONG to run them")
 
 
 def levels(a: np.ndarray, b: np.ndarray) -> int:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, noise, write_photos
+from conftest import LONG, PHOTOS, noise, write_photos
 from PIL import Image
 
 from carcli.errors import UsageError, WeightsError
@@ -242,9 +242,6 @@ def test_bad_and_small_files_are_left_out_by_name(folder, tmp_path):
     assert "smaller than a patch" in skipped["small.png"]
 
 
-LONG = pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="a minute for all of them: set CARCLI_LONG to run them")
-
-
 def _recipes() -> Iterator[object]:
     """Every recipe; for long runs alone are the widest networks, the largest patches, and all but the first of a kind."""
     kinds = set()
@@ -267,7 +264,7 @@ def test_every_recipe_of_the_package_starts(name, tmp_path):
     train(small, [PHOTOS], Run(tmp_path / "run", 1, steps=1, init=init))
 
 
-@pytest.mark.skipif("CARCLI_LONG" not in os.environ, reason="two minutes a recipe: set CARCLI_LONG to run it")
+@LONG
 @pytest.mark.parametrize("name", [n for n in recipe.names() if "full" not in n])
 def test_two_minutes_of_every_recipe_learn(name, tmp_path):
     """As committed, from fresh weights where it can, on a handful of pictures: the loss is lower than after a tenth of the time.

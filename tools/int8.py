@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from carcli.export.files import graphs
 from carcli.images import codec, metrics
+from carcli.images.formats import SUFFIXES
 from carcli.ops.quantise import to_float, to_uint8
 from carcli.rescale.rescaler import Rescaler, load
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 KINDS = ("mixed", "performance")  # NNCF's presets: activations asymmetric, or symmetric
 FULL = {"INFERENCE_PRECISION_HINT": "f32"}
 

@@ -20,7 +20,8 @@ from carcli.batch.journal import Journal, verb_of
 from carcli.batch.names import listed
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.options import Options
-from carcli.batch.parts import Parts, made_in, verb_in
+from carcli.batch.origins import is_no_input
+from carcli.batch.parts import Parts, no_inputs_in, verb_in
 from carcli.batch.plan import is_file_name, plan
 from carcli.batch.streamed import Streamed, resolved
 from carcli.batch.survey import Survey
@@ -133,13 +134,8 @@ class Batch:
             look=not options.overwrite,
             is_passed_over=self._is_passed_over,
             left_out=self.left_out,
-            ours=self._made_in_store,
+            ours=lambda output: no_inputs_in(output, self._task.verb),
         )
-
-    def _made_in_store(self) -> set[str]:
-        """Names of what is there already of this kind: none is to be shrunk, and none that was restored restored once more."""
-        assert isinstance(self.output, Url)
-        return made_in(self.output, "up" if self._task.verb == "up" else None)
 
     def _is_store_folder(self, item: Input) -> bool:
         """Whether the one input, or the output that is called like an image, is a folder of a store."""
@@ -151,7 +147,7 @@ class Batch:
     def _is_passed_over(self, folder: Place) -> bool:
         """Whether a folder holds results of a batch, which are not to be shrunk, nor restored once more."""
         verb = verb_in(folder) if isinstance(folder, Url) else verb_of(folder)
-        if verb is None or (self._task.verb == "up" and verb != "up"):
+        if verb is None or not is_no_input(verb, self._task.verb):
             return False
         if folder not in self.passed_over:
             self.passed_over.append(folder)

@@ -38,7 +38,7 @@ class Ours:
 
     @cached_property
     def _made(self) -> set[str]:
-        return Journal(self._output, "").made("up" if self._verb == "up" else None)
+        return Journal(self._output, "").no_inputs(self._verb)
 
     def _name(self, path: Path) -> str:
         """As the journal has it, whichever way the folder was named."""

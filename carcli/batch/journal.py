@@ -8,7 +8,6 @@ what is no ordinary file is refused, and a line that is no record is passed over
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from carcli.batch.job import Job, Recorded, Result
-from carcli.batch.origins import Origins
+from carcli.batch.origins import Origins, verb_told
 from carcli.errors import CarcliError
 from carcli.runtime.paths import kind, open_ordinary, open_to_append, reason
 
@@ -31,10 +30,9 @@ def verb_of(folder: Path) -> str | None:
         if kind(path, follow=False) != "file":
             return None
         with open_ordinary(path) as file:
-            record = json.loads(file.readline(LONGEST))
-    except (OSError, ValueError, RecursionError):
+            return verb_told(file.readline(LONGEST))
+    except (OSError, ValueError):
         return ""
-    return str(record.get("verb") or "") if isinstance(record, dict) else ""
 
 
 class Journal:
@@ -56,9 +54,9 @@ class Journal:
                 f"{self.path}: the journal cannot be used ({reason(error)}); move it away, or name another folder with -o"
             ) from error
 
-    def made(self, verb: str | None = None) -> set[str]:
-        """Names, relative to the folder, of the results that it tells of; with ``verb``, of those that it made."""
-        return self._origins.made(verb)
+    def no_inputs(self, verb: str) -> set[str]:
+        """Names, relative to the folder, of the results that it tells of, but those that ``verb`` takes."""
+        return self._origins.no_inputs(verb)
 
     def _name(self, target: Path) -> str:
         return os.path.relpath(target, self.folder)

@@ -52,9 +52,9 @@ class Origins:
             version = etag if isinstance(etag, str) and etag else changed
             self._origins[target] = _Origin(settings, source, size, version, str(record.get("verb") or ""))
 
-    def made(self, verb: str | None = None) -> set[str]:
-        """Names of the outputs that lines tell of; with ``verb``, of those that it made."""
-        return {name for name, origin in self._origins.items() if verb in (None, origin.verb)}
+    def no_inputs(self, verb: str) -> set[str]:
+        """Names of the outputs that lines tell of, but those that ``verb`` takes."""
+        return {name for name, origin in self._origins.items() if is_no_input(origin.verb, verb)}
 
     def how_made(self, job: Job, target: str) -> Recorded:
         """How the output that is there was made: from the same source with the same settings, or not, or nobody knows."""
@@ -96,6 +96,20 @@ class Origins:
             version = result.input_etag or result.input_changed
             self._origins[target] = _Origin(self.settings, source, result.input_bytes, version, self.verb)
         return json.dumps(line).encode("ascii") + b"\n"
+
+
+def is_no_input(made_by: str, verb: str) -> bool:
+    """Whether what was made is not for ``verb``: nothing is shrunk once more, and what was restored is not restored again."""
+    return verb != "up" or made_by == "up"
+
+
+def verb_told(line: bytes) -> str:
+    """What the first line of a journal says that results are made by: ``down``, ``up``, empty where it does not say."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return ""
+    return str(record.get("verb") or "") if isinstance(record, dict) else ""
 
 
 def full(place: Place) -> str:

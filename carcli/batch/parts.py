@@ -17,7 +17,7 @@ from itertools import islice
 
 from carcli.batch.job import Job, Recorded, Result
 from carcli.batch.journal import LONGEST, NAME, lines
-from carcli.batch.origins import Origins
+from carcli.batch.origins import Origins, verb_told
 from carcli.errors import CarcliError
 from carcli.runtime.schema import SCHEMA
 from carcli.stores.failures import StoreError
@@ -37,11 +37,7 @@ def verb_in(folder: Url) -> str | None:
     if first is None:
         return None
     data, _ = store_of(folder).read(first.url)
-    try:
-        record = json.loads(data[:LONGEST].partition(b"\n")[0])
-    except (ValueError, RecursionError):
-        return ""
-    return str(record.get("verb") or "") if isinstance(record, dict) else ""
+    return verb_told(data[:LONGEST].partition(b"\n")[0])
 
 
 def _parts(folder: Url) -> Iterator[Stored]:
@@ -54,14 +50,14 @@ def _parts(folder: Url) -> Iterator[Stored]:
             yield entry
 
 
-def made_in(folder: Url, verb: str | None = None) -> set[str]:
-    """Names, relative to a folder, of the results that its journal tells of; with ``verb``, of those that it made.
+def no_inputs_in(folder: Url, verb: str) -> set[str]:
+    """Names, relative to a folder, of the results that its journal tells of, but those that ``verb`` takes.
 
     Raises ``CarcliError`` where it cannot be read.
     """
     origins = Origins("")
     _read(folder.folder, origins)
-    return origins.made(verb)
+    return origins.no_inputs(verb)
 
 
 def _read(folder: Url, origins: Origins) -> None:

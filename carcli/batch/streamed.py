@@ -37,7 +37,7 @@ class Streamed:
     look: bool = True  # whether it matters what is there already
     is_passed_over: Callable[[Place], bool] = lambda folder: False
     left_out: Counter[str] = field(default_factory=Counter)
-    ours: Callable[[], Collection[str]] = frozenset  # names of results in the output that are no inputs
+    ours: Callable[[Url], Collection[str]] = lambda output: ()  # names of results in the output that are no inputs
 
     def __post_init__(self) -> None:
         """Lists what is on this machine. Raises ``UsageError`` where the output is a file, but a folder is needed."""
@@ -100,7 +100,8 @@ class Streamed:
 
     @cached_property
     def _ours(self) -> Collection[str]:
-        return self.ours()
+        assert isinstance(self.output, Url)
+        return self.ours(self.output)
 
     def _skips(self, folder: Url) -> bool:
         return (isinstance(self.output, Url) and folder == self.output.folder) or self.is_passed_over(folder)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from carcli.batch.observer import SILENT, Observer
 from carcli.batch.work import Worker
-from carcli.engines.names import COMPUTED, TORCH, check_backend, check_computes
+from carcli.engines.names import TORCH, check_backend, check_computes
 from carcli.errors import UsageError
 from carcli.images.written import LOSSLESS, Encoding
 from carcli.models.families import DEFAULT
@@ -104,14 +104,12 @@ class Down:
 
     def _sized(self, name: str, scales: Scales, target: Target, device: str) -> Sequence[Worker]:
         from carcli.batch.workers import SizedDownscaler  # and with it torch
-        from carcli.engines.computing import computing
+        from carcli.engines.computing import computing, device_of
         from carcli.rescale.rescaler import load_networks
-        from carcli.runtime.device import pick_device
         from carcli.runtime.threads import streams
 
         precision, backend = self._computed
-        check_backend(backend, precision, device)
-        chosen = pick_device("cpu" if backend in COMPUTED else device)
+        chosen = device_of(backend, precision, device)
         on_device = partial(load_networks, device=chosen, precision=precision, backend=backend)
         how = computing(backend, precision, "down", chosen)
         worker = SizedDownscaler(name, scales, target, on_device, how=how, tile=self.tile, keep_grey=self.keep_grey)
@@ -185,14 +183,12 @@ class Up:
     def load(self, device: str, observer: Observer = SILENT, encoding: Encoding = LOSSLESS) -> Sequence[Worker]:
         """Raises as ``check`` does, and ``UsageError`` where this machine has no such device."""
         from carcli.batch.workers import Upscaler  # and with it torch
-        from carcli.engines.computing import computing
+        from carcli.engines.computing import computing, device_of
         from carcli.rescale.rescaler import load_networks
-        from carcli.runtime.device import pick_device
         from carcli.runtime.threads import streams
 
         self.check(encoding)
-        check_backend(self.backend, self.precision, device)
-        chosen = pick_device("cpu" if self.backend in COMPUTED else device)
+        chosen = device_of(self.backend, self.precision, device)
         on_device = partial(load_networks, device=chosen, precision=self.precision, backend=self.backend)
         how = computing(self.backend, self.precision, "up", chosen)
         left = self.precision == AUTO and how.precision != "fp32"  # to the pairs: one that loses by it stays in fp32

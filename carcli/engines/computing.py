@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from carcli.engines.names import OPENVINO, TORCH, is_installed
+from carcli.engines.names import COMPUTED, OPENVINO, TORCH, check_backend, is_installed
 from carcli.models.base import Half, Network
-from carcli.runtime.device import has_bf16
+from carcli.runtime.device import has_bf16, pick_device
 from carcli.runtime.device_names import AUTO
 
 
@@ -38,3 +38,9 @@ def computing(backend: str, precision: str, half: Half, device: torch.device, ne
     if precision == AUTO:
         precision = "bf16" if in_half and backend == TORCH else "fp32"
     return Computing(backend, precision)
+
+
+def device_of(backend: str, precision: str, device: str | torch.device) -> torch.device:
+    """Where an engine computes. Raises ``UsageError`` for what it is not, does not do, or what this machine has not."""
+    check_backend(backend, precision, str(device))
+    return pick_device("cpu" if backend in COMPUTED else device)

@@ -106,8 +106,11 @@ class PictureRescaler:
         ``was_grey`` says of the original that it had one channel: then the mean of those restored, C = 1; ``ensemble`` is
         that of ``up_picture``.
         """
-        restored = self._run(SelfEnsemble(self._up) if ensemble else self._up, lr, False, tile, turn)
+        restored = self._run(self._upscaler(ensemble), lr, False, tile, turn)
         return grey.averaged(restored) if was_grey else restored
+
+    def _upscaler(self, ensemble: bool) -> Network:
+        return SelfEnsemble(self._up) if ensemble else self._up
 
     @property
     def kernel(self) -> Kernel:
@@ -212,8 +215,7 @@ class PictureRescaler:
         if kernel is None:
             pixels = self.restore(lr, tile, turn, was_grey, ensemble)[:height, :width]
         else:
-            up = SelfEnsemble(self._up) if ensemble else self._up
-            enlarged = self._run(up, lr, False, tile, turn, rounded=False)
+            enlarged = self._run(self._upscaler(ensemble), lr, False, tile, turn, rounded=False)
             pixels = resize(enlarged, (width, height), kernel, rounded=True, before_band=turn.check)
             pixels = grey.averaged(pixels) if was_grey else pixels
         alpha = picture.alpha

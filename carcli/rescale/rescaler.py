@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 import numpy as np
 import torch
 
-from carcli.engines.names import COMPUTED, TORCH, check_backend
+from carcli.engines.computing import device_of
+from carcli.engines.names import TORCH
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec, exchange, written
 from carcli.images.exchange import Progress
@@ -32,7 +33,6 @@ from carcli.rescale.refine import down_refined
 from carcli.rescale.refinement import Refinement
 from carcli.rescale.sizes import Target, number, scale_for, sides
 from carcli.rescale.turn import ALONE, Turn
-from carcli.runtime.device import pick_device
 from carcli.weights.choose import choose, scales_of
 from carcli.weights.loading import load as load_pair
 
@@ -394,8 +394,7 @@ def load_networks(
     backend: str = TORCH,
 ) -> Rescaler:
     """The pair for a scale that the model has, None being its own. Raises as ``load`` does, and where it has no such scale."""
-    check_backend(backend, precision, str(device))  # before anything is loaded
-    chosen = pick_device("cpu" if backend in COMPUTED else device)
+    chosen = device_of(backend, precision, device)  # before anything is loaded
     choice = choose(_name(model), scale)
     return Rescaler(choice, load_pair(choice), chosen, precision, backend)
 

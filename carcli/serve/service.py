@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from carcli.engines.names import COMPUTED, TORCH, check_backend
+from carcli.engines.computing import device_of
+from carcli.engines.names import TORCH
 from carcli.errors import ImageError, UsageError
 from carcli.images import codec
 from carcli.images.codec import Header
@@ -16,7 +17,6 @@ from carcli.models.families import DEFAULT
 from carcli.rescale.rescaler import Rescaler, load
 from carcli.rescale.resolve import Request, resolve
 from carcli.rescale.turn import Cancel, Turn
-from carcli.runtime.device import pick_device
 from carcli.weights.choose import PLUS, choose_carried, known_models
 
 MOST_PAIRS = 4  # that are kept loaded
@@ -59,9 +59,8 @@ class Service:
         limits: Limits | None = None,
         backend: str = TORCH,
     ) -> None:
-        check_backend(backend, precision, device)
         self.model, self.limits = model, limits or Limits()
-        self._device = pick_device("cpu" if backend in COMPUTED else device)
+        self._device = device_of(backend, precision, device)
         self._precision, self._backend = precision, backend
         self._pairs: dict[tuple[str, float | None], Rescaler] = {}
         self._lock = threading.Lock()
